@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs what the build and the tests need and the machine lacks: Debian packages by apt, Node packages (Node 24
+# itself among them) by npm. Says what it installs; quick and silent when nothing is missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+packages="bpftool clang-19 clang-format-19 g++ iproute2 iptables libbpf-dev libelf-dev llvm-19 make nftables procps python3 util-linux zlib1g-dev"
+
+missing=
+for package in $packages $*; do
+	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "setup: these packages are missing and only root can install them: apt-get install$missing" >&2
+		exit 1
+	fi
+	echo "setup: apt-get install$missing"
+	log=$(mktemp)
+	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+		cat "$log" >&2
+		rm -f "$log"
+		exit 1
+	fi
+	rm -f "$log"
+fi
+
+wanted=$(cat package.json native/package.json package-lock.json | sha256sum | cut -d ' ' -f 1)
+stamp=node_modules/.portolan-setup
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+	echo "setup: npm ci (Node 24 and the packages of package-lock.json)"
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	echo "$wanted" >"$stamp"
+fi

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The unit: one ServicePort in one address family. Output of compile; unit of diff, of failure and of status.
+
+import type { Family, Problem, Protocol, ServiceKey } from "../model/types.ts";
+
+export type FrontendRole = "clusterIP" | "nodePort" | "externalIP" | "loadBalancer";
+
+export interface Frontend {
+  readonly role: FrontendRole;
+  /** Canonical text; "" for a NodePort (every address of the node, by pt_node_addrs). */
+  readonly address: string;
+  readonly port: number;
+  /** Callers on this node use the local set (ClusterIP with internalTrafficPolicy Local). */
+  readonly internalLocal: boolean;
+  /** Packets from outside use the local set (external frontend with externalTrafficPolicy Local). */
+  readonly externalLocal: boolean;
+}
+
+/** Bits of an endpoint's flags byte; the values of `enum backend_flags` in bpf/types.h. */
+export const ENDPOINT = { CLUSTER: 1, LOCAL: 2, SERVING: 4 } as const;
+
+/** Bytes of one endpoint in Unit.endpoints: address 16, port 2 (big endian), flags 1, zero 1. */
+export const ENDPOINT_STRIDE = 20;
+
+export interface Unit {
+  /** unitKey(): "namespace/name:port/TCP/4". */
+  readonly key: string;
+  readonly service: ServiceKey;
+  /** "namespace/name:port", what pt_names holds. */
+  readonly name: string;
+  readonly family: Family;
+  readonly protocol: Protocol;
+  /** Sorted by role, address, port; no two equal. */
+  readonly frontends: readonly Frontend[];
+  /** n × ENDPOINT_STRIDE, ascending by (address, port), no two with the same (address, port): equal sets have equal bytes. Every endpoint that is in a set or serving. */
+  readonly endpoints: Uint8Array;
+  /** What an empty cluster set and an empty local set answer. The cluster set: always "reject". */
+  readonly emptyLocal: "reject" | "drop";
+  readonly affinitySec: number;
+}
+
+/** What changed since the last compile. */
+export interface UnitDelta {
+  /** New and changed units, whole. */
+  readonly upserted: readonly Unit[];
+  /** Keys of units that are gone. */
+  readonly removed: readonly string[];
+  /** Problems of every Service compiled in this round, by Service (an empty list clears). */
+  readonly problems: ReadonlyMap<ServiceKey, readonly Problem[]>;
+}

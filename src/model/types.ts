@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// The objects portolan works on, reduced at decode time to what a Service proxy needs. Plain values: no I/O, no clock.
+
+/** IANA protocol numbers of the Service protocols. */
+export const PROTOCOL = { TCP: 6, UDP: 17, SCTP: 132 } as const;
+export type Protocol = (typeof PROTOCOL)[keyof typeof PROTOCOL];
+export type Family = 4 | 6;
+
+/** "namespace/name" of a Service. */
+export type ServiceKey = string;
+/** "namespace/name" of an EndpointSlice. */
+export type SliceKey = string;
+
+export interface ServicePort {
+  /** "" for the single unnamed port. */
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  /** 0: none. */
+  readonly nodePort: number;
+}
+
+export interface Service {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** metadata.creationTimestamp in Unix milliseconds; 0 if absent. Decides conflicts: the older Service wins. */
+  readonly createdMs: number;
+  /** spec.type as written; for people only. */
+  readonly type: string;
+  /** Canonical text addresses (address.ts), both families; empty for headless and ExternalName. */
+  readonly clusterIps: readonly string[];
+  readonly externalIps: readonly string[];
+  /** status.loadBalancer.ingress[].ip with ipMode nil or VIP. */
+  readonly loadBalancerIps: readonly string[];
+  readonly ports: readonly ServicePort[];
+  /** spec.internalTrafficPolicy == Local. */
+  readonly internalLocal: boolean;
+  /** spec.externalTrafficPolicy == Local. */
+  readonly externalLocal: boolean;
+  /** ClientIP affinity timeout in seconds; 0: none. */
+  readonly affinitySec: number;
+}
+
+/** Bits of SliceEndpoints.conditions, nil conditions resolved (contract: nil ready = ready, nil serving = serving, nil terminating = not). */
+export const CONDITION = { READY: 1, SERVING: 2, TERMINATING: 4 } as const;
+
+export interface SlicePort {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+}
+
+export interface EndpointSlice {
+  readonly namespace: string;
+  readonly name: string;
+  /** Label kubernetes.io/service-name. */
+  readonly serviceName: string;
+  readonly family: Family;
+  /** Ports without a name (nil) or number are left out at decode. */
+  readonly ports: readonly SlicePort[];
+  readonly count: number;
+  /** count × 16 bytes, IPv4 as ::ffff:a.b.c.d; addresses[0] of each endpoint. */
+  readonly addresses: Uint8Array;
+  /** count × CONDITION bits. */
+  readonly conditions: Uint8Array;
+  /** Interned node names, null where the endpoint has none. */
+  readonly nodeNames: readonly (string | null)[];
+}
+
+/** What is known of the node itself. */
+export interface NodeFacts {
+  /** Our node name: trimmed, lower case. Local = an endpoint's nodeName equals it. */
+  readonly nodeName: string;
+}
+
+/** One object, or part of it, that was not accepted: named for `status` and the log. */
+export interface Problem {
+  /** "Service", "EndpointSlice" or "File". */
+  readonly kind: "Service" | "EndpointSlice" | "File";
+  /** "namespace/name", or a file's path. */
+  readonly key: string;
+  /** Field path ("spec.ports[1].port"), "line 12" for a file, "" if the whole. */
+  readonly field: string;
+  readonly reason: string;
+}

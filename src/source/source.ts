@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a source of Services and EndpointSlices is: the API server (kubernetes.ts) or a folder (manifests.ts).
+
+import type { EndpointSlice, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
+
+export type Kind = "services" | "endpointslices";
+
+/**
+ * Where a source puts what it sees. Calls are synchronous and never throw. `receivedNs` is CLOCK_MONOTONIC
+ * (process.hrtime.bigint()) when the event's bytes were read. Before `synced(kind)` an object's absence means nothing;
+ * afterwards the sink holds exactly the source's objects. A relist sends deletes only for what was not seen again.
+ */
+export interface SourceSink {
+  service(key: ServiceKey, object: Service | null, receivedNs: bigint): void;
+  endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): void;
+  /** All objects of this kind have been delivered once. Called once a kind. */
+  synced(kind: Kind): void;
+  /** Problems of one object or file; an empty list clears what was said of it. */
+  problems(kind: Problem["kind"], key: string, problems: readonly Problem[]): void;
+}
+
+export interface SourceStatus {
+  /** "kubernetes" or "dir:PATH". */
+  readonly source: string;
+  readonly state: "starting" | "synced" | "disconnected";
+  /** The server or folder in use; null before the first contact. */
+  readonly peer: string | null;
+  /** Why it is not synced or disconnected, in words; null if all is well. */
+  readonly reason: string | null;
+  /** Monotonic ns of the last byte heard; 0n before. */
+  readonly lastHeardNs: bigint;
+  /** Counters by name ("relists", "reconnects", "events", "corrupt_lines", …). */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+export interface Source {
+  start(sink: SourceSink): void;
+  /** Ends requests and timers; resolves when nothing will call the sink any more. */
+  stop(): Promise<void>;
+  status(): SourceStatus;
+}
