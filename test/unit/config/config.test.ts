@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Configuration files: defaults, every problem at once with its path, and kinds that are not ours.
+
+import { expect, test } from "vitest";
+import { ConfigError, defaultConfig, parseConfig } from "../../../src/config/config.ts";
+import { isCidr } from "../../../src/config/schema.ts";
+
+const HEADER = "apiVersion: portolan.io/v1alpha1\nkind: PortolanConfiguration\n";
+
+async function problemsOf(text: string): Promise<readonly string[]> {
+  const error = await parseConfig("f.yaml", text).then(
+    () => null,
+    (cause: unknown) => cause,
+  );
+  expect(error).toBeInstanceOf(ConfigError);
+  return (error as ConfigError).problems.map(({ path, message }) => `${path}: ${message}`);
+}
+
+test("a file with only its header holds the defaults", async () => {
+  expect(await parseConfig("f.yaml", HEADER)).toEqual(defaultConfig());
+  expect(defaultConfig()).toMatchObject({
+    source: "kubernetes",
+    bpffs: "/sys/fs/bpf",
+    runDir: "/run/portolan",
+    replacement: "strict",
+    nodePortAddresses: null,
+    mapSizes: { units: 131_072, frontends: 262_144, backends: 524_288, slots: 1_048_576, sockets: 65_536 },
+  });
+});
+
+test("null is the default, JSON is YAML", async () => {
+  const text = JSON.stringify({
+    apiVersion: "portolan.io/v1alpha1",
+    kind: "PortolanConfiguration",
+    mapSizes: { units: null, frontends: 1000 },
+    bindGuard: null,
+    kubeconfig: null,
+  });
+  const config = await parseConfig("f.json", text);
+  expect(config).toEqual({ ...defaultConfig(), mapSizes: { ...defaultConfig().mapSizes, frontends: 1000 } });
+});
+
+test("all problems come at once, each with its path", async () => {
+  const text = `${HEADER}
+sorce: kubernetes
+source: etcd
+mapSizes: {units: many, sockets: 1000, slots: 100, widgets: 3}
+replacement: partial
+bindGuard: "yes"
+runDir: run
+nodePortAddresses: [10.0.0.0/33, primary]
+externalIpsAllowed: [10.1.2.3]
+apiServers: ["10.0.0.1:6443"]
+logLevel: loud
+`;
+  const problems = await problemsOf(text);
+  for (const path of [
+    "sorce",
+    "source",
+    "mapSizes.units",
+    "mapSizes.sockets",
+    "mapSizes.slots",
+    "mapSizes.widgets",
+    "replacement",
+    "bindGuard",
+    "runDir",
+    "nodePortAddresses.0",
+    "nodePortAddresses.1",
+    "externalIpsAllowed.0",
+    "apiServers.0",
+    "logLevel",
+  ]) {
+    expect(problems.filter((problem) => problem.startsWith(`${path}: `))).toHaveLength(1);
+  }
+  expect(problems).toHaveLength(14);
+  expect(problems).toContain("sorce: is not a known key");
+  expect(problems.find((problem) => problem.startsWith("nodePortAddresses.1"))).toMatch(/primary.*not.*yet/);
+});
+
+test("a missing header is named", async () => {
+  expect(await problemsOf("source: kubernetes")).toEqual([
+    expect.stringMatching(/^apiVersion: is missing; .*portolan.io\/v1alpha1/),
+    expect.stringMatching(/^kind: is missing; .*PortolanConfiguration/),
+  ]);
+});
+
+test("broken YAML is reported with its line, all of it", async () => {
+  const problems = await problemsOf(`${HEADER}a: 1\na: 2\nb: [1\n`);
+  expect(problems.length).toBeGreaterThan(1);
+  expect(problems[0]).toMatch(/^line 4: /);
+});
+
+test.each(["", "- 1", "just words"])("%j is not an object", async (text) => {
+  expect(await problemsOf(text)).toEqual([expect.stringMatching(/is not an object/)]);
+});
+
+test("a KubeProxyConfiguration is told apart, not taken for nonsense", async () => {
+  const problems = await problemsOf(
+    "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ''\n",
+  );
+  expect(problems).toEqual([expect.stringMatching(/^apiVersion: is a KubeProxyConfiguration.*not read yet/)]);
+});
+
+test.each([
+  ["10.0.0.0/8", true],
+  ["0.0.0.0/0", true],
+  ["fd00::/8", true],
+  ["::/129", false],
+  ["10.0.0.0/", false],
+  ["10.0.0/8", false],
+  ["10.0.0.0/8/8", false],
+  ["10.0.0.1", false],
+])("isCidr(%j) is %s", (text, expected) => {
+  expect(isCidr(text)).toBe(expected);
+});
