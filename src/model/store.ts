@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which objects are current, and which Services has compile to look at again? The state part of a source's sink.
+// Holds the objects it is given, copies none, and says nothing is dirty before both kinds have synced once.
+
+import { sameEndpointSlice, sameService } from "./equal.ts";
+import type { EndpointSlice, Service, ServiceKey, SliceKey } from "./types.ts";
+
+/** What compile reads. */
+export interface StoreView {
+  getService(key: ServiceKey): Service | undefined;
+  /** The slices that name this Service, in no particular order; the array is the store's own: read, do not keep. */
+  slicesOf(key: ServiceKey): readonly EndpointSlice[];
+  /** Every Service there is. */
+  serviceKeys(): Iterable<ServiceKey>;
+}
+
+const NO_SLICES: readonly EndpointSlice[] = [];
+
+export class Store implements StoreView {
+  readonly #services = new Map<ServiceKey, Service>();
+  readonly #slices = new Map<SliceKey, EndpointSlice>();
+  readonly #slicesByService = new Map<ServiceKey, EndpointSlice[]>();
+  readonly #synced = new Set<"services" | "endpointslices">();
+  #dirty = new Map<ServiceKey, bigint>();
+  #endpoints = 0;
+
+  /** Puts (null: removes) a Service. An object equal to the one held changes nothing. */
+  service(key: ServiceKey, object: Service | null, receivedNs: bigint): void {
+    const before = this.#services.get(key);
+    if (object === null) {
+      if (!this.#services.delete(key)) return;
+    } else {
+      if (before !== undefined && sameService(before, object)) return;
+      this.#services.set(key, object);
+    }
+    this.#touch(key, receivedNs);
+  }
+
+  /** Puts (null: removes) an EndpointSlice; one that moves to another Service dirties both. */
+  endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): void {
+    const before = this.#slices.get(key);
+    if (before === undefined && object === null) return;
+    if (before !== undefined && object !== null && sameEndpointSlice(before, object)) return;
+    if (before !== undefined) this.#remove(key, before, receivedNs);
+    if (object !== null) this.#add(key, object, receivedNs);
+  }
+
+  /** All objects of this kind have been delivered once. */
+  synced(kind: "services" | "endpointslices"): void {
+    this.#synced.add(kind);
+  }
+
+  /** Both kinds have synced once. */
+  get ready(): boolean {
+    return this.#synced.size === 2;
+  }
+
+  /** Whether takeDirty() would return anything. */
+  get hasDirty(): boolean {
+    return this.ready && this.#dirty.size > 0;
+  }
+
+  /**
+   * The Services whose objects changed since the last call, each with the receivedNs of the earliest change not yet
+   * taken. Empty, and nothing forgotten, until ready.
+   */
+  takeDirty(): ReadonlyMap<ServiceKey, bigint> {
+    if (!this.ready) return new Map();
+    const taken = this.#dirty;
+    this.#dirty = new Map();
+    return taken;
+  }
+
+  getService(key: ServiceKey): Service | undefined {
+    return this.#services.get(key);
+  }
+
+  slicesOf(key: ServiceKey): readonly EndpointSlice[] {
+    return this.#slicesByService.get(key) ?? NO_SLICES;
+  }
+
+  serviceKeys(): Iterable<ServiceKey> {
+    return this.#services.keys();
+  }
+
+  get serviceCount(): number {
+    return this.#services.size;
+  }
+
+  get sliceCount(): number {
+    return this.#slices.size;
+  }
+
+  /** Endpoints in all slices, a repeated one counted each time. */
+  get endpointCount(): number {
+    return this.#endpoints;
+  }
+
+  #add(key: SliceKey, slice: EndpointSlice, receivedNs: bigint): void {
+    const service = serviceOf(slice);
+    const siblings = this.#slicesByService.get(service);
+    if (siblings === undefined) this.#slicesByService.set(service, [slice]);
+    else siblings.push(slice);
+    this.#slices.set(key, slice);
+    this.#endpoints += slice.count;
+    this.#touch(service, receivedNs);
+  }
+
+  #remove(key: SliceKey, slice: EndpointSlice, receivedNs: bigint): void {
+    const service = serviceOf(slice);
+    const siblings = this.#slicesByService.get(service) ?? [];
+    if (siblings.length > 1) siblings.splice(siblings.indexOf(slice), 1);
+    else this.#slicesByService.delete(service);
+    this.#slices.delete(key);
+    this.#endpoints -= slice.count;
+    this.#touch(service, receivedNs);
+  }
+
+  #touch(key: ServiceKey, receivedNs: bigint): void {
+    const since = this.#dirty.get(key);
+    if (since === undefined || receivedNs < since) this.#dirty.set(key, receivedNs);
+  }
+}
+
+function serviceOf(slice: EndpointSlice): ServiceKey {
+  return `${slice.namespace}/${slice.serviceName}`;
+}
