@@ -67,7 +67,7 @@ export const portolanConfiguration = v.strictObject({
   mapSizes: v.nullish(mapSizes, {}),
   bindGuard: v.nullish(v.boolean(), true),
   localhostNodePorts: v.nullish(v.boolean(), true),
-  reservePorts: v.nullish(v.boolean(), true),
+  reserveNodePorts: v.nullish(v.boolean(), true),
   nodePortAddresses: v.optional(v.nullable(nodePortCidrs), null),
   externalIpsAllowed: v.optional(v.nullable(cidrs), null),
   logLevel: v.nullish(

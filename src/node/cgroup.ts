@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which cgroup2 directory covers every process of the node, and whether the one found really does.
+
+import { readFileSync, readlinkSync, statSync } from "node:fs";
+
+const CGROUP_ROOT_INODE = 1;
+
+export interface Cgroup2Mount {
+  /** The mount's directory, as this process sees it. */
+  readonly dir: string;
+  /** What of the hierarchy is mounted, relative to this process' cgroup namespace: "/", "/../..", "/kubepods". */
+  readonly root: string;
+}
+
+export interface CgroupChoice {
+  readonly dir: string;
+  /** All processes of the node are below `dir`, as far as can be told. */
+  readonly wholeNode: boolean;
+  /** How that was told, for people. */
+  readonly why: string;
+}
+
+/** The cgroup2 mounts of a mountinfo text, in its order. Octal escapes of the paths are undone. */
+export function cgroup2Mounts(mountinfo: string): Cgroup2Mount[] {
+  return mountinfo.split("\n").flatMap((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    const [, , , root = "", dir = ""] = before.split(" ");
+    return after.startsWith("cgroup2 ") ? [{ dir: plainPath(dir), root: plainPath(root) }] : [];
+  });
+}
+
+const plainPath = (path: string): string =>
+  path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
+/**
+ * The best cgroup2 mount: the true root (inode 1), else one that reaches above our own cgroup namespace (a node's tree
+ * mounted into a container), else our namespace's root. Null: there is none.
+ */
+export function findCgroup(): CgroupChoice | null {
+  const choices = cgroup2Mounts(readFileSync("/proc/self/mountinfo", "utf8")).map(judge);
+  return choices.find(({ wholeNode }) => wholeNode) ?? choices[0] ?? null;
+}
+
+/** Judges a directory somebody named: any directory will do, what it covers is said. */
+export function judgeCgroup(dir: string): CgroupChoice {
+  const mounts = cgroup2Mounts(readFileSync("/proc/self/mountinfo", "utf8"));
+  const mount = mounts.find((candidate) => candidate.dir === dir);
+  if (mount) return judge(mount);
+  return { dir, wholeNode: false, why: `only processes below ${dir} are served` };
+}
+
+function judge({ dir, root }: Cgroup2Mount): CgroupChoice {
+  if (inode(dir) === CGROUP_ROOT_INODE) return { dir, wholeNode: true, why: "the root of the machine's cgroup2 tree" };
+  if (root === "/.." || root.startsWith("/../")) {
+    return { dir, wholeNode: true, why: "the root of a cgroup2 tree mounted from outside this container" };
+  }
+  if (root === "/" && sharesNodeNamespace()) {
+    return { dir, wholeNode: true, why: "the root of the cgroup namespace that PID 1 lives in" };
+  }
+  return { dir, wholeNode: false, why: `only processes below ${dir} (${root} of its tree) are served` };
+}
+
+function inode(dir: string): number {
+  try {
+    return statSync(dir).ino;
+  } catch {
+    return 0;
+  }
+}
+
+/** PID 1 being ourselves means that this is a container of our own, not the node. */
+function sharesNodeNamespace(): boolean {
+  if (process.pid === 1) return false;
+  try {
+    return readlinkSync("/proc/1/ns/cgroup") === readlinkSync("/proc/self/ns/cgroup");
+  } catch {
+    // Without CAP_SYS_PTRACE PID 1's namespaces cannot be read; it is the node's PID 1 then, or it would be ours.
+    return true;
+  }
+}
