@@ -2,6 +2,7 @@
 // The unit: one ServicePort in one address family. Output of compile; unit of diff, of failure and of status.
 
 import type { Family, Problem, Protocol, ServiceKey } from "../model/types.ts";
+import { PROTOCOL_NAME } from "../model/types.ts";
 
 export type FrontendRole = "clusterIP" | "nodePort" | "externalIP" | "loadBalancer";
 
@@ -26,7 +27,7 @@ export interface Unit {
   /** unitKey(): "namespace/name:port/TCP/4". */
   readonly key: string;
   readonly service: ServiceKey;
-  /** "namespace/name:port", what pt_names holds. */
+  /** unitName(): "namespace/name:port", what pt_names holds. */
   readonly name: string;
   readonly family: Family;
   readonly protocol: Protocol;
@@ -37,6 +38,16 @@ export interface Unit {
   /** What an empty cluster set and an empty local set answer. The cluster set: always "reject". */
   readonly emptyLocal: "reject" | "drop";
   readonly affinitySec: number;
+}
+
+/** Unit.name: "namespace/name:port", and "namespace/name" for the unnamed port, as kube-proxy prints them. */
+export function unitName(service: ServiceKey, portName: string): string {
+  return portName === "" ? service : `${service}:${portName}`;
+}
+
+/** Unit.key from what pt_names holds: "namespace/name:port/TCP/4". */
+export function unitKey(name: string, protocol: Protocol, family: Family): string {
+  return `${name}/${PROTOCOL_NAME[protocol]}/${family}`;
 }
 
 /** What changed since the last compile. */

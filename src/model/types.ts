@@ -4,6 +4,7 @@
 /** IANA protocol numbers of the Service protocols. */
 export const PROTOCOL = { TCP: 6, UDP: 17, SCTP: 132 } as const;
 export type Protocol = (typeof PROTOCOL)[keyof typeof PROTOCOL];
+export const PROTOCOL_NAME: Readonly<Record<Protocol, keyof typeof PROTOCOL>> = { 6: "TCP", 17: "UDP", 132: "SCTP" };
 export type Family = 4 | 6;
 
 /** "namespace/name" of a Service. */

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects + node facts + options → the units this node should have. compileService is pure; Compiler remembers what it
+// made of every Service, so that a change costs the Services it touches and nobody else. No I/O, no clock, no ids.
+
+import { sameItems } from "../model/equal.ts";
+import type { StoreView } from "../model/store.ts";
+import type { EndpointSlice, NodeFacts, Problem, Service, ServiceKey } from "../model/types.ts";
+import { Claims } from "./conflicts.ts";
+import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
+import { type CompileOptions, type Offer, offerFrontends, type PortOffer } from "./frontends.ts";
+import { type AcceptedSlice, acceptEndpoints } from "./hygiene.ts";
+import { ServiceAddresses } from "./service-addresses.ts";
+import { type Frontend, type Unit, type UnitDelta, unitKey, unitName } from "./unit.ts";
+
+export type { CompileOptions } from "./frontends.ts";
+
+/** What a Service's units depend on besides its own objects. */
+export interface CompileContext {
+  readonly facts: NodeFacts;
+  readonly options: CompileOptions;
+  /** The Service that holds a claim (Candidate.claim). */
+  readonly winner: (claim: string) => ServiceKey | undefined;
+  /** Whether some Service has the ClusterIP at bytes[offset]. */
+  readonly isClusterIp: (bytes: Uint8Array, offset: number) => boolean;
+}
+
+export interface CompiledService {
+  readonly units: readonly Unit[];
+  readonly problems: readonly Problem[];
+}
+
+/** Pure. The slices are the Service's own, in any order. A port left without any frontend has no unit. */
+export function compileService(
+  service: Service,
+  slices: readonly EndpointSlice[],
+  context: CompileContext,
+): CompiledService {
+  const offer: Offer = offerFrontends(service, context.options);
+  const problems = [...offer.problems];
+  const units: Unit[] = [];
+  let accepted: readonly AcceptedSlice[] | undefined;
+  for (const port of offer.ports) {
+    const frontends = wonFrontends(service, port, context, problems);
+    if (frontends.length === 0) continue;
+    accepted ??= slices
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .map((slice) => acceptEndpoints(slice, context.isClusterIp, problems));
+    units.push(
+      unitOf(service, port, frontends, (needsLocal) =>
+        selectEndpoints(accepted ?? [], {
+          portName: port.port.name,
+          protocol: port.port.protocol,
+          family: port.family,
+          nodeName: context.facts.nodeName,
+          needsLocal,
+        }),
+      ),
+    );
+  }
+  return { units, problems };
+}
+
+function wonFrontends(service: Service, port: PortOffer, context: CompileContext, problems: Problem[]): Frontend[] {
+  const key = `${service.namespace}/${service.name}`;
+  const frontends: Frontend[] = [];
+  for (const { frontend, claim, field } of port.candidates) {
+    const winner = context.winner(claim);
+    if (winner === key) frontends.push(frontend);
+    else problems.push({ kind: "Service", key, field, reason: `${claim} belongs to ${winner}` });
+  }
+  return frontends;
+}
+
+function unitOf(
+  service: Service,
+  { port, family }: PortOffer,
+  frontends: readonly Frontend[],
+  select: (needsLocal: boolean) => EndpointSets,
+): Unit {
+  const key = `${service.namespace}/${service.name}`;
+  const name = unitName(key, port.name);
+  const needsLocal = frontends.some((frontend) => frontend.internalLocal || frontend.externalLocal);
+  const { endpoints, clusterEmpty } = select(needsLocal);
+  return {
+    key: unitKey(name, port.protocol, family),
+    service: key,
+    name,
+    family,
+    protocol: port.protocol,
+    frontends,
+    endpoints,
+    emptyLocal: needsLocal && !clusterEmpty ? "drop" : "reject",
+    affinitySec: service.affinitySec,
+  };
+}
+
+export class Compiler {
+  readonly #facts: NodeFacts;
+  #options: CompileOptions;
+  readonly #claims = new Claims();
+  readonly #addresses = new ServiceAddresses();
+  readonly #units = new Map<ServiceKey, readonly Unit[]>();
+
+  constructor(facts: NodeFacts, options: CompileOptions) {
+    this.#facts = facts;
+    this.#options = options;
+  }
+
+  /**
+   * Compiles the Services named ("all": every one there is) and those that a change of theirs affects: claimants of
+   * the same frontend, Services with an endpoint that became or was a ClusterIP. A named Service that is not in
+   * the view is gone. Units that come out as they were are not in the delta.
+   */
+  update(view: StoreView, dirty: Iterable<ServiceKey> | "all"): UnitDelta {
+    const keys = new Set(dirty === "all" ? [...view.serviceKeys(), ...this.#units.keys()] : dirty);
+    const affected = new Set<ServiceKey>();
+    for (const key of keys) this.#register(key, view, affected);
+    for (const key of affected) keys.add(key);
+    const upserted: Unit[] = [];
+    const removed: string[] = [];
+    const problems = new Map<ServiceKey, readonly Problem[]>();
+    for (const key of keys) {
+      const before = this.#units.get(key) ?? NO_UNITS;
+      const compiled = this.#compile(key, view);
+      const after = compiled.units.map((unit) => before.find((old) => sameUnit(old, unit)) ?? unit);
+      if (after.length === 0) this.#units.delete(key);
+      else this.#units.set(key, after);
+      for (const unit of after) if (!before.includes(unit)) upserted.push(unit);
+      for (const old of before) if (!after.some((unit) => unit.key === old.key)) removed.push(old.key);
+      problems.set(key, compiled.problems);
+    }
+    return { upserted, removed, problems };
+  }
+
+  /** Replaces options.deviceAddresses and returns the Services that have to be compiled again for it. */
+  setDeviceAddresses(deviceAddresses: ReadonlySet<string>): Set<ServiceKey> {
+    const before = this.#options.deviceAddresses;
+    const changed = [...before, ...deviceAddresses].filter(
+      (address) => before.has(address) !== deviceAddresses.has(address),
+    );
+    this.#options = { ...this.#options, deviceAddresses };
+    return new Set(changed.flatMap((address) => this.#addresses.ownersOf(address)));
+  }
+
+  /** Every unit as last compiled. */
+  *units(): Iterable<Unit> {
+    for (const units of this.#units.values()) yield* units;
+  }
+
+  /** Makes known what the Service takes from others: its claims and its ClusterIPs. */
+  #register(key: ServiceKey, view: StoreView, affected: Set<ServiceKey>): void {
+    const service = view.getService(key);
+    const offer = service === undefined ? undefined : offerFrontends(service, this.#options);
+    const claims = offer?.ports.flatMap((port) => port.candidates.map((candidate) => candidate.claim)) ?? [];
+    this.#claims.set({ key, createdMs: service?.createdMs ?? 0, claims }, affected);
+    this.#addresses.setClusterIps(key, service?.clusterIps ?? [], (other) => view.slicesOf(other), affected);
+  }
+
+  #compile(key: ServiceKey, view: StoreView): CompiledService {
+    const service = view.getService(key);
+    const slices = service === undefined ? [] : view.slicesOf(key);
+    this.#addresses.setEndpoints(key, slices);
+    return service === undefined ? NOTHING : compileService(service, slices, this.#context());
+  }
+
+  #context(): CompileContext {
+    return {
+      facts: this.#facts,
+      options: this.#options,
+      winner: (claim) => this.#claims.winner(claim),
+      isClusterIp: (bytes, offset) => this.#addresses.isClusterIp(bytes, offset),
+    };
+  }
+}
+
+const NO_UNITS: readonly Unit[] = [];
+const NOTHING: CompiledService = { units: NO_UNITS, problems: [] };
+
+function sameUnit(a: Unit, b: Unit): boolean {
+  return (
+    a.key === b.key &&
+    a.emptyLocal === b.emptyLocal &&
+    a.affinitySec === b.affinitySec &&
+    sameItems(a.frontends, b.frontends, sameFrontend) &&
+    sameItems(a.endpoints, b.endpoints)
+  );
+}
+
+function sameFrontend(a: Frontend, b: Frontend): boolean {
+  return (
+    a.role === b.role &&
+    a.address === b.address &&
+    a.port === b.port &&
+    a.internalLocal === b.internalLocal &&
+    a.externalLocal === b.externalLocal
+  );
+}

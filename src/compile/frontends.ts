@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which frontends does a Service ask for? One offer a ServicePort and family, before other Services are looked at
+// (conflicts.ts): families filtered, unfit addresses and ports refused by name.
+
+import { addressBytes, type Cidr, cidrContains, familyOfText, specialAddress } from "../model/address.ts";
+import { type Family, PROTOCOL, PROTOCOL_NAME, type Problem, type Service, type ServicePort } from "../model/types.ts";
+import { refusedBecause } from "./hygiene.ts";
+import type { Frontend, FrontendRole } from "./unit.ts";
+
+export interface CompileOptions {
+  /** spec.externalIPs outside all of these are refused; null: none is. */
+  readonly externalIpsAllowed: readonly Cidr[] | null;
+  /** Canonical text of every address on a device of this node: a ClusterIP among them is left alone (NodeLocal DNSCache). */
+  readonly deviceAddresses: ReadonlySet<string>;
+}
+
+/** A frontend a Service asks for. */
+export interface Candidate {
+  readonly frontend: Frontend;
+  /** "10.96.0.1:80/TCP", or "NodePort 30080/TCP over IPv4": equal exactly for frontends that exclude each other. */
+  readonly claim: string;
+  /** Where the Service says so. */
+  readonly field: string;
+}
+
+/** What one ServicePort wants in one family. */
+export interface PortOffer {
+  readonly port: ServicePort;
+  readonly family: Family;
+  /** In the order of unit.ts: by role, address, port. */
+  readonly candidates: readonly Candidate[];
+}
+
+export interface Offer {
+  readonly ports: readonly PortOffer[];
+  readonly problems: readonly Problem[];
+}
+
+interface ServiceAddress {
+  readonly role: Exclude<FrontendRole, "nodePort">;
+  readonly address: string;
+  readonly field: string;
+}
+
+/** Pure; a Service without a ClusterIP in a family (headless, ExternalName) gets no offer in it. */
+export function offerFrontends(service: Service, options: CompileOptions): Offer {
+  const problems: Problem[] = [];
+  const refuse = (field: string, reason: string): void => {
+    problems.push({ kind: "Service", key: `${service.namespace}/${service.name}`, field, reason });
+  };
+  const addresses = serviceAddresses(service, options, refuse);
+  const families = ([4, 6] as const).filter((family) => service.clusterIps.some((ip) => familyOfText(ip) === family));
+  const taken = new Set<string>();
+  const ports: PortOffer[] = [];
+  for (const [index, port] of service.ports.entries()) {
+    if (families.length === 0 || !acceptPort(service, index, refuse)) continue;
+    for (const family of families) {
+      const candidates: Candidate[] = [];
+      for (const candidate of candidatesOf(service, index, family, addresses)) {
+        if (taken.has(candidate.claim))
+          refuse(candidate.field, `${candidate.claim} is already another port's of this Service`);
+        else candidates.push(candidate);
+        taken.add(candidate.claim);
+      }
+      ports.push({ port, family, candidates });
+    }
+  }
+  return { ports, problems };
+}
+
+type Refuse = (field: string, reason: string) => void;
+
+/** SCTP, and a port that would have the key of one before it, get no unit. */
+function acceptPort(service: Service, index: number, refuse: Refuse): boolean {
+  const port = service.ports[index] as ServicePort;
+  if (port.protocol === PROTOCOL.SCTP) {
+    refuse(
+      `spec.ports[${index}].protocol`,
+      "SCTP is translated only for packets, not at sockets: this port is not served",
+    );
+    return false;
+  }
+  const first = service.ports.findIndex((other) => other.name === port.name && other.protocol === port.protocol);
+  if (first === index) return true;
+  refuse(`spec.ports[${index}].name`, `same name and protocol as spec.ports[${first}]`);
+  return false;
+}
+
+/**
+ * The addresses of all roles that may be served, sorted by role and address. One address in several roles has the role
+ * that says most: its ClusterIP, then its load balancer's (source ranges count only there), then external.
+ */
+function serviceAddresses(service: Service, options: CompileOptions, refuse: Refuse): ServiceAddress[] {
+  const found = new Map<string, ServiceAddress>();
+  const add = (role: ServiceAddress["role"], list: readonly string[], field: (index: number) => string): void => {
+    for (const [index, address] of list.entries()) {
+      if (found.has(address) || (role === "clusterIP" && options.deviceAddresses.has(address))) continue;
+      const reason = unfit(role, address, options);
+      if (reason !== null) refuse(field(index), reason);
+      else found.set(address, { role, address, field: field(index) });
+    }
+  };
+  add("clusterIP", service.clusterIps, (index) => `spec.clusterIPs[${index}]`);
+  add("loadBalancer", service.loadBalancerIps, (index) => `status.loadBalancer.ingress[${index}].ip`);
+  add("externalIP", service.externalIps, (index) => `spec.externalIPs[${index}]`);
+  return [...found.values()].sort((a, b) => compareText(a.role, b.role) || compareText(a.address, b.address));
+}
+
+/** Why this address cannot be a frontend, or null. ClusterIPs are the API server's choice: only the impossible is refused. */
+function unfit(role: ServiceAddress["role"], address: string, options: CompileOptions): string | null {
+  const bytes = addressBytes(address);
+  const special = specialAddress(bytes, 0, familyOfText(address));
+  if (special !== null && special !== "reserved" && !(special === "link-local" && role === "clusterIP")) {
+    return refusedBecause(address, special);
+  }
+  const allowed = options.externalIpsAllowed;
+  if (role === "externalIP" && allowed !== null && !allowed.some((cidr) => cidrContains(cidr, bytes))) {
+    return `${address} is outside the external addresses allowed`;
+  }
+  return null;
+}
+
+function candidatesOf(
+  service: Service,
+  index: number,
+  family: Family,
+  addresses: readonly ServiceAddress[],
+): readonly Candidate[] {
+  const { port, nodePort, protocol } = service.ports[index] as ServicePort;
+  const candidates: Candidate[] = [];
+  for (const { role, address, field } of addresses) {
+    if (familyOfText(address) !== family) continue;
+    candidates.push({
+      frontend: frontend(service, role, address, port),
+      claim: `${family === 6 ? `[${address}]` : address}:${port}/${PROTOCOL_NAME[protocol]}`,
+      field,
+    });
+  }
+  if (nodePort !== 0) {
+    candidates.push({
+      frontend: frontend(service, "nodePort", "", nodePort),
+      claim: `NodePort ${nodePort}/${PROTOCOL_NAME[protocol]} over IPv${family}`,
+      field: `spec.ports[${index}].nodePort`,
+    });
+  }
+  return candidates;
+}
+
+function frontend(service: Service, role: FrontendRole, address: string, port: number): Frontend {
+  const internal = role === "clusterIP";
+  return {
+    role,
+    address,
+    port,
+    internalLocal: internal && service.internalLocal,
+    externalLocal: !internal && service.externalLocal,
+  };
+}
+
+/** By code units: the same on every machine. */
+function compareText(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}

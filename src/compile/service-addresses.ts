@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose ClusterIP is an address, and which Services have an endpoint with it? Answers both in O(1) as long as pods and
+// ClusterIPs live in different networks, and keeps one entry a Service and network, not one an endpoint.
+
+import {
+  ADDRESS_BYTES,
+  type AddressKey,
+  addressBytes,
+  addressKey,
+  compareAddresses,
+  parseAddress,
+} from "../model/address.ts";
+import { sameItems } from "../model/equal.ts";
+import type { EndpointSlice, ServiceKey } from "../model/types.ts";
+
+type SlicesOf = (key: ServiceKey) => readonly EndpointSlice[];
+
+/** Bytes of the networks endpoints are filed under: ::ffff:a.b/112, and /48 in IPv6. */
+const NETWORK_BYTES = { 4: 14, 6: 6 } as const;
+
+export class ServiceAddresses {
+  readonly #clusterIps = new Map<ServiceKey, readonly string[]>();
+  readonly #owners = new Map<AddressKey, readonly ServiceKey[]>();
+  readonly #networks = new Map<ServiceKey, readonly AddressKey[]>();
+  readonly #servicesByNetwork = new Map<AddressKey, Set<ServiceKey>>();
+
+  /** Whether some Service has the ClusterIP at bytes[offset]. */
+  isClusterIp(bytes: Uint8Array, offset: number): boolean {
+    return this.#owners.has(addressKey(bytes, offset));
+  }
+
+  /** The Services that have this address as ClusterIP; none if the text is no address. */
+  ownersOf(address: string): readonly ServiceKey[] {
+    const bytes = new Uint8Array(ADDRESS_BYTES);
+    return parseAddress(address, bytes) === 0 ? [] : (this.#owners.get(addressKey(bytes)) ?? []);
+  }
+
+  /** Sets the ClusterIPs of one Service; adds to `affected` the Services with an endpoint that became one or ceases to be. */
+  setClusterIps(key: ServiceKey, after: readonly string[], slicesOf: SlicesOf, affected: Set<ServiceKey>): void {
+    const before = this.#clusterIps.get(key) ?? [];
+    if (sameItems(before, after)) return;
+    if (after.length === 0) this.#clusterIps.delete(key);
+    else this.#clusterIps.set(key, after);
+    for (const address of new Set([...before, ...after])) {
+      const bytes = addressBytes(address);
+      const at = addressKey(bytes);
+      const owners = this.#owners.get(at) ?? [];
+      const others = owners.filter((owner) => owner !== key);
+      if (after.includes(address)) others.push(key);
+      if (others.length === 0) this.#owners.delete(at);
+      else this.#owners.set(at, others);
+      if ((owners.length === 0) !== (others.length === 0)) this.#addServicesWith(bytes, slicesOf, affected);
+    }
+  }
+
+  /** Files the endpoints of one Service. */
+  setEndpoints(key: ServiceKey, slices: readonly EndpointSlice[]): void {
+    const before = this.#networks.get(key) ?? [];
+    const after = networksOf(slices);
+    if (sameItems(before, after)) return;
+    for (const network of before) {
+      const services = this.#servicesByNetwork.get(network);
+      services?.delete(key);
+      if (services?.size === 0) this.#servicesByNetwork.delete(network);
+    }
+    for (const network of after) {
+      const services = this.#servicesByNetwork.get(network);
+      if (services === undefined) this.#servicesByNetwork.set(network, new Set([key]));
+      else services.add(key);
+    }
+    if (after.length === 0) this.#networks.delete(key);
+    else this.#networks.set(key, after);
+  }
+
+  #addServicesWith(address: Uint8Array, slicesOf: SlicesOf, affected: Set<ServiceKey>): void {
+    for (const key of this.#servicesByNetwork.get(networkKey(address, 0, new Uint8Array(ADDRESS_BYTES))) ?? []) {
+      if (!affected.has(key) && slicesOf(key).some((slice) => hasAddress(slice, address))) affected.add(key);
+    }
+  }
+}
+
+function networksOf(slices: readonly EndpointSlice[]): AddressKey[] {
+  const scratch = new Uint8Array(ADDRESS_BYTES);
+  const networks: AddressKey[] = [];
+  for (const slice of slices) {
+    for (let i = 0; i < slice.count; i++) {
+      const network = networkKey(slice.addresses, ADDRESS_BYTES * i, scratch);
+      if (networks.at(-1) !== network && !networks.includes(network)) networks.push(network);
+    }
+  }
+  return networks;
+}
+
+function networkKey(bytes: Uint8Array, offset: number, scratch: Uint8Array): AddressKey {
+  const ipv4 = typeof addressKey(bytes, offset) === "number";
+  const length = NETWORK_BYTES[ipv4 ? 4 : 6];
+  for (let i = 0; i < length; i++) scratch[i] = bytes[offset + i] ?? 0;
+  scratch.fill(0, length);
+  return addressKey(scratch);
+}
+
+function hasAddress(slice: EndpointSlice, address: Uint8Array): boolean {
+  for (let i = 0; i < slice.count; i++) {
+    if (compareAddresses(slice.addresses, ADDRESS_BYTES * i, address, 0) === 0) return true;
+  }
+  return false;
+}
