@@ -15,6 +15,12 @@ export interface SourceSink {
   endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): void;
   /** All objects of this kind have been delivered once. Called once a kind. */
   synced(kind: Kind): void;
+  /**
+   * Nothing the source holds is missing any more, so what an earlier run left in the kernel and no object explains may
+   * be deleted. Called once, after both `synced`: at once by the API server, by a folder when every file in it has
+   * parsed. Until then only objects that were delivered and went may be deleted.
+   */
+  complete?(): void;
   /** Problems of one object or file; an empty list clears what was said of it. */
   problems(kind: Problem["kind"], key: string, problems: readonly Problem[]): void;
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// The body of a Service: which of its fields a Service proxy serves, and which of them are refused.
+
+import { canonicalAddress } from "../model/address.ts";
+import type { Service, ServicePort } from "../model/types.ts";
+import {
+  describe,
+  type Findings,
+  isObject,
+  type JsonObject,
+  listMember,
+  member,
+  objectMember,
+  readPort,
+  readPortName,
+  readProtocol,
+} from "./decode-field.ts";
+import type { ObjectMeta } from "./decode-meta.ts";
+
+const PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name";
+const DEFAULT_AFFINITY_SEC = 10_800;
+const MAX_AFFINITY_SEC = 86_400;
+const NO_SPEC: JsonObject = {};
+
+/** The Service; null if it is not ours (no finding) or must be rejected whole (findings). */
+export function serviceFrom(meta: ObjectMeta, object: JsonObject, findings: Findings): Service | null {
+  if (Object.hasOwn(meta.labels, PROXY_NAME_LABEL)) return null;
+  const spec = objectMember(object, "spec");
+  if (spec === undefined) {
+    findings.add("spec", `must be an object, not ${describe(member(object, "spec"))}`);
+    return null;
+  }
+  const type = member(spec, "type") ?? "ClusterIP";
+  if (type === "ExternalName" || member(spec, "clusterIP") === "None") return null;
+  const clusterIps = readClusterIps(spec, findings);
+  if (clusterIps === null) return null;
+  const status = objectMember(object, "status") ?? NO_SPEC;
+  return {
+    namespace: meta.namespace,
+    name: meta.name,
+    uid: meta.uid,
+    createdMs: meta.createdMs,
+    type: typeof type === "string" ? type : "",
+    clusterIps,
+    externalIps: readAddresses(
+      listMember(spec, "externalIPs", "spec.externalIPs", findings),
+      "spec.externalIPs",
+      findings,
+    ),
+    loadBalancerIps: readIngress(objectMember(status, "loadBalancer") ?? NO_SPEC, findings),
+    ports: readPorts(spec, findings),
+    internalLocal: member(spec, "internalTrafficPolicy") === "Local",
+    externalLocal: member(spec, "externalTrafficPolicy") === "Local",
+    affinitySec: readAffinity(spec, findings),
+  };
+}
+
+/** Both families' cluster addresses; null if the Service is headless or has none that is one. */
+function readClusterIps(spec: JsonObject, findings: Findings): readonly string[] | null {
+  const list = listMember(spec, "clusterIPs", "spec.clusterIPs", findings);
+  if (list[0] === "None") return null;
+  const single = member(spec, "clusterIP");
+  if (list.length > 0) {
+    const addresses = readAddresses(list, "spec.clusterIPs", findings);
+    return addresses.length > 0 ? addresses : null;
+  }
+  const address = typeof single === "string" ? canonicalAddress(single) : null;
+  if (address !== null) return [address];
+  findings.add("spec.clusterIP", `must be an IP address, not ${describe(single)}`);
+  return null;
+}
+
+function readAddresses(list: readonly unknown[], path: string, findings: Findings): readonly string[] {
+  const addresses: string[] = [];
+  for (const [i, value] of list.entries()) {
+    const address = typeof value === "string" ? canonicalAddress(value) : null;
+    if (address === null) findings.add(`${path}[${i}]`, `must be an IP address, not ${describe(value)}`);
+    else if (!addresses.includes(address)) addresses.push(address);
+  }
+  return addresses;
+}
+
+/** Addresses of status.loadBalancer.ingress with ipMode nil or VIP; an entry of a host name alone is none of ours. */
+function readIngress(loadBalancer: JsonObject, findings: Findings): readonly string[] {
+  const path = "status.loadBalancer.ingress";
+  const addresses: string[] = [];
+  for (const [i, entry] of listMember(loadBalancer, "ingress", path, findings).entries()) {
+    if (!isObject(entry)) {
+      findings.add(`${path}[${i}]`, `must be an object, not ${describe(entry)}`);
+      continue;
+    }
+    const ip = member(entry, "ip") ?? "";
+    const mode = member(entry, "ipMode") ?? "VIP";
+    if (ip === "" || mode !== "VIP") continue;
+    const address = typeof ip === "string" ? canonicalAddress(ip) : null;
+    if (address === null) findings.add(`${path}[${i}].ip`, `must be an IP address, not ${describe(ip)}`);
+    else if (!addresses.includes(address)) addresses.push(address);
+  }
+  return addresses;
+}
+
+function readPorts(spec: JsonObject, findings: Findings): readonly ServicePort[] {
+  const ports: ServicePort[] = [];
+  for (const [i, entry] of listMember(spec, "ports", "spec.ports", findings).entries()) {
+    const path = `spec.ports[${i}]`;
+    const port = readServicePort(entry, path, findings);
+    if (port === null) continue;
+    if (ports.some((other) => other.name === port.name)) {
+      findings.add(`${path}.name`, `${describe(port.name)} names another port of this Service already`);
+    } else if (ports.some((other) => other.port === port.port && other.protocol === port.protocol)) {
+      findings.add(`${path}.port`, `${port.port} with this protocol is another port of this Service already`);
+    } else {
+      ports.push(port);
+    }
+  }
+  return ports;
+}
+
+function readServicePort(entry: unknown, path: string, findings: Findings): ServicePort | null {
+  if (!isObject(entry)) {
+    findings.add(path, `must be an object, not ${describe(entry)}`);
+    return null;
+  }
+  const name = readPortName(member(entry, "name"), `${path}.name`, findings);
+  const protocol = readProtocol(member(entry, "protocol"), `${path}.protocol`, findings);
+  const port = readPort(member(entry, "port"), `${path}.port`, findings);
+  if (name === null || protocol === null || port === null) return null;
+  const nodePort = member(entry, "nodePort") ?? 0;
+  return {
+    name,
+    protocol,
+    port,
+    nodePort: nodePort === 0 ? 0 : (readPort(nodePort, `${path}.nodePort`, findings) ?? 0),
+  };
+}
+
+function readAffinity(spec: JsonObject, findings: Findings): number {
+  if (member(spec, "sessionAffinity") !== "ClientIP") return 0;
+  const config = objectMember(spec, "sessionAffinityConfig") ?? NO_SPEC;
+  const seconds = member(objectMember(config, "clientIP") ?? NO_SPEC, "timeoutSeconds") ?? DEFAULT_AFFINITY_SEC;
+  if (typeof seconds === "number" && Number.isInteger(seconds) && seconds >= 1 && seconds <= MAX_AFFINITY_SEC)
+    return seconds;
+  const path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+  findings.add(
+    path,
+    `must be from 1 to ${MAX_AFFINITY_SEC} seconds, not ${describe(seconds)}; ${DEFAULT_AFFINITY_SEC} is used`,
+  );
+  return DEFAULT_AFFINITY_SEC;
+}

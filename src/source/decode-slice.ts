@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The body of an EndpointSlice as typed arrays: a quarter of a million endpoints stay bytes, not objects.
+
+import { ADDRESS_BYTES, parseAddress } from "../model/address.ts";
+import { CONDITION, type EndpointSlice, type Family, type SlicePort } from "../model/types.ts";
+import {
+  describe,
+  type Findings,
+  intern,
+  isDnsName,
+  isObject,
+  type JsonObject,
+  listMember,
+  member,
+  objectMember,
+  readPort,
+  readPortName,
+  readProtocol,
+} from "./decode-field.ts";
+import type { ObjectMeta } from "./decode-meta.ts";
+
+const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
+const HEADLESS_LABEL = "service.kubernetes.io/headless";
+const NO_CONDITIONS: JsonObject = {};
+
+/** The slice; null if it is not ours (no finding) or must be rejected whole (findings). */
+export function sliceFrom(meta: ObjectMeta, object: JsonObject, findings: Findings): EndpointSlice | null {
+  if (Object.hasOwn(meta.labels, HEADLESS_LABEL)) return null;
+  const serviceName = member(meta.labels, SERVICE_NAME_LABEL) ?? "";
+  if (serviceName === "") return null;
+  if (typeof serviceName !== "string" || !isDnsName(serviceName, 253)) {
+    findings.add(`metadata.labels["${SERVICE_NAME_LABEL}"]`, `must be a DNS name, not ${describe(serviceName)}`);
+    return null;
+  }
+  const family = readFamily(member(object, "addressType"), findings);
+  if (family === null) return null;
+  const ports = readPorts(object, findings);
+  const list = listMember(object, "endpoints", "endpoints", findings);
+  return {
+    namespace: meta.namespace,
+    name: meta.name,
+    serviceName,
+    family,
+    ports,
+    ...readEndpoints(list, family, findings),
+  };
+}
+
+/** FQDN slices are none of a proxy's business: null without a finding. */
+function readFamily(addressType: unknown, findings: Findings): Family | null {
+  if (addressType === "IPv4") return 4;
+  if (addressType === "IPv6") return 6;
+  if (addressType !== "FQDN") findings.add("addressType", `must be IPv4, IPv6 or FQDN, not ${describe(addressType)}`);
+  return null;
+}
+
+/** A port without name (nil; "" is one) or without number means "any" in the API and nothing to a proxy: left out. */
+function readPorts(object: JsonObject, findings: Findings): readonly SlicePort[] {
+  const ports: SlicePort[] = [];
+  for (const [i, entry] of listMember(object, "ports", "ports", findings).entries()) {
+    const path = `ports[${i}]`;
+    if (!isObject(entry)) {
+      findings.add(path, `must be an object, not ${describe(entry)}`);
+      continue;
+    }
+    const number = member(entry, "port") ?? 0;
+    if (number === 0 || (member(entry, "name") ?? null) === null) continue;
+    const name = readPortName(member(entry, "name"), `${path}.name`, findings);
+    const protocol = readProtocol(member(entry, "protocol"), `${path}.protocol`, findings);
+    const port = readPort(number, `${path}.port`, findings);
+    if (name !== null && protocol !== null && port !== null) ports.push({ name, protocol, port });
+  }
+  return ports;
+}
+
+type Endpoints = Pick<EndpointSlice, "count" | "addresses" | "conditions" | "nodeNames">;
+
+function readEndpoints(list: readonly unknown[], family: Family, findings: Findings): Endpoints {
+  // One buffer a slice: a typed array of its own costs more than the conditions it would hold.
+  const bytes = new ArrayBuffer(list.length * (ADDRESS_BYTES + 1));
+  const addresses = new Uint8Array(bytes, 0, list.length * ADDRESS_BYTES);
+  const conditions = new Uint8Array(bytes, list.length * ADDRESS_BYTES);
+  const nodeNames: (string | null)[] = [];
+  for (let i = 0; i < list.length; i++) {
+    const entry = list[i];
+    if (!isObject(entry)) {
+      findings.add(`endpoints[${i}]`, `must be an object, not ${describe(entry)}`);
+      continue;
+    }
+    const at = nodeNames.length;
+    if (!readAddress(entry, i, { family, addresses, at }, findings)) continue;
+    conditions[at] = readConditions(objectMember(entry, "conditions") ?? NO_CONDITIONS);
+    const nodeName = member(entry, "nodeName");
+    nodeNames.push(typeof nodeName === "string" && nodeName !== "" ? intern(nodeName) : null);
+  }
+  const count = nodeNames.length;
+  return {
+    count,
+    addresses: addresses.subarray(0, count * ADDRESS_BYTES),
+    conditions: conditions.subarray(0, count),
+    nodeNames,
+  };
+}
+
+interface Destination {
+  readonly family: Family;
+  readonly addresses: Uint8Array;
+  readonly at: number;
+}
+
+/** Writes addresses[0]; an endpoint without any is skipped in silence. */
+function readAddress(entry: JsonObject, i: number, to: Destination, findings: Findings): boolean {
+  const list = member(entry, "addresses") ?? [];
+  if (!Array.isArray(list)) {
+    findings.add(`endpoints[${i}].addresses`, `must be a list, not ${describe(list)}`);
+    return false;
+  }
+  if (list.length === 0) return false;
+  const text: unknown = list[0];
+  if (typeof text === "string" && parseAddress(text, to.addresses, to.at * ADDRESS_BYTES) === to.family) return true;
+  findings.add(`endpoints[${i}].addresses[0]`, `must be an IPv${to.family} address, not ${describe(text)}`);
+  return false;
+}
+
+/** nil ready = ready, nil serving = serving, nil terminating = not. */
+function readConditions(conditions: JsonObject): number {
+  const ready = member(conditions, "ready") === false ? 0 : CONDITION.READY;
+  const serving = member(conditions, "serving") === false ? 0 : CONDITION.SERVING;
+  return ready | serving | (member(conditions, "terminating") === true ? CONDITION.TERMINATING : 0);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unknown JSON or YAML → Service or EndpointSlice: the border that hostile input does not cross. Decides which objects
+// are a Service proxy's (kube-proxy's selectors, applied again here because a folder has no selectors) and never throws.
+
+import type { EndpointSlice, Problem, Service } from "../model/types.ts";
+import { describe, Findings, isObject, type JsonObject } from "./decode-field.ts";
+import { type ObjectMeta, readMeta } from "./decode-meta.ts";
+import { serviceFrom } from "./decode-service.ts";
+import { sliceFrom } from "./decode-slice.ts";
+
+/**
+ * `object` null without problems: not ours (headless, ExternalName, another proxy's, no Service's slice).
+ * `object` null with problems: rejected whole. `object` with problems: accepted without the fields named.
+ * `key` "namespace/name"; null if the metadata could not be read.
+ */
+export interface Decoded<T> {
+  readonly key: string | null;
+  readonly object: T | null;
+  readonly problems: readonly Problem[];
+}
+
+/** A Service of API group "". */
+export function decodeService(object: unknown): Decoded<Service> {
+  return decode("Service", object, serviceFrom);
+}
+
+/** An EndpointSlice of discovery.k8s.io/v1. */
+export function decodeEndpointSlice(object: unknown): Decoded<EndpointSlice> {
+  return decode("EndpointSlice", object, sliceFrom);
+}
+
+type Body<T> = (meta: ObjectMeta, object: JsonObject, findings: Findings) => T | null;
+
+function decode<T>(kind: "Service" | "EndpointSlice", object: unknown, body: Body<T>): Decoded<T> {
+  if (!isObject(object)) return rejected(kind, "", `must be an object, not ${describe(object)}`);
+  const meta = readMeta(object);
+  if (typeof meta === "string") return rejected(kind, "metadata", meta);
+  const key = `${meta.namespace}/${meta.name}`;
+  const findings = new Findings(kind, key);
+  try {
+    return { key, object: body(meta, object, findings), problems: findings.list() };
+  } catch (error) {
+    // Only an input that fights back gets here, such as one nested so deep that describing it ends the stack.
+    findings.add("", `cannot be decoded: ${error instanceof Error ? error.message : "unknown error"}`);
+    return { key, object: null, problems: findings.list() };
+  }
+}
+
+function rejected(kind: "Service" | "EndpointSlice", field: string, reason: string): Decoded<never> {
+  return { key: null, object: null, problems: [{ kind, key: "", field, reason }] };
+}
