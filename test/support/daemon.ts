@@ -130,9 +130,9 @@ export class Daemon {
     const answer = await eventually(`${this.name}: ${what}`, async () => (this.#exit ? ended : await ready()), {
       withinMs,
     }).catch((error: unknown) => {
-      throw new Error(`${(error as Error).message}\n${this.#tail()}`, { cause: error });
+      throw new Error(`${(error as Error).message}\n${this.tail()}`, { cause: error });
     });
-    if (answer === ended) throw new Error(`${this.name} ended before "${what}"\n${this.#tail()}`);
+    if (answer === ended) throw new Error(`${this.name} ended before "${what}"\n${this.tail()}`);
     return answer as T;
   }
 
@@ -146,7 +146,8 @@ export class Daemon {
     return exit;
   }
 
-  #tail(): string {
+  /** The end of the log. */
+  tail(): string {
     return this.log().split("\n").slice(-25).join("\n");
   }
 }

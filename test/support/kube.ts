@@ -23,12 +23,24 @@ export interface ControlPlaneOptions {
   readonly place?: Place;
 }
 
-/** A kubeconfig of one user, as an object (JSON is YAML). */
+/** What a kubeconfig says of one user. */
 export interface Kubeconfig {
   readonly server: string;
   /** PEM. */
   readonly ca: string;
   readonly token: string;
+}
+
+/** One request of the agent's account, from the API server's audit log. */
+export interface AuditedRequest {
+  /** "list", "watch", "get", … */
+  readonly verb: string;
+  /** Path and query as sent. */
+  readonly uri: string;
+  /** HTTP status. */
+  readonly code: number;
+  /** The User-Agent header: the same account's token may be used by kubectl. */
+  readonly agent: string;
 }
 
 /** Of the Service ranges: the first address of each family is the `kubernetes` Service's. */
@@ -77,6 +89,13 @@ function writeKubeconfig(file: string, user: Kubeconfig): void {
   writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
 }
 
+const auditPolicy = {
+  apiVersion: "audit.k8s.io/v1",
+  kind: "Policy",
+  omitStages: ["RequestReceived"],
+  rules: [{ level: "Metadata", users: [agentUser] }, { level: "None" }],
+};
+
 export class ControlPlane {
   /** The API server's, https. */
   readonly server: string;
@@ -115,10 +134,13 @@ export class ControlPlane {
       "--service-account-issuer=https://kubernetes.default.svc",
       `--token-auth-file=${join(this.dir, "tokens.csv")}`,
       "--authorization-mode=RBAC",
+      `--audit-policy-file=${join(this.dir, "audit-policy.json")}`,
+      `--audit-log-path=${join(this.dir, "audit.log")}`,
       // Pods of the tests have no account, and no controller makes one.
       "--disable-admission-plugins=ServiceAccount",
     ];
     this.#writeSecrets();
+    writeFileSync(join(this.dir, "audit-policy.json"), JSON.stringify(auditPolicy));
     this.#start("etcd", [
       `--data-dir=${join(this.dir, "etcd")}`,
       `--listen-client-urls=${etcdUrl}`,
@@ -148,14 +170,18 @@ export class ControlPlane {
 
   /** kubectl as admin; `input` is its standard input. Gives standard output, a failure is a CommandError. */
   kubectl(args: readonly string[], input = ""): Promise<string> {
-    return this.kubectlAs(this.adminKubeconfig, args, input);
+    return command(this.kubectlCommand(args), this.#place, input);
   }
 
-  /** kubectl with another kubeconfig. */
-  kubectlAs(kubeconfig: string, args: readonly string[], input = ""): Promise<string> {
-    const program = join(this.#binaries, "kubectl");
+  /** kubectl as the agent's account. */
+  kubectlAsAgent(args: readonly string[], input = ""): Promise<string> {
+    return command(this.kubectlCommand(args, this.agentKubeconfig), this.#place, input);
+  }
+
+  /** The command itself, to be run elsewhere. */
+  kubectlCommand(args: readonly string[], kubeconfig = this.adminKubeconfig): string[] {
     const flags = [`--kubeconfig=${kubeconfig}`, `--cache-dir=${join(this.dir, "kubectl")}`];
-    return command([program, ...flags, ...args], this.#place, input);
+    return [join(this.#binaries, "kubectl"), ...flags, ...args];
   }
 
   /** Creates or changes objects, all in one call. */
@@ -168,6 +194,29 @@ export class ControlPlane {
     await this.kubectl(["patch", ...object, "--subresource=status", "--type=merge", "-p", JSON.stringify({ status })]);
   }
 
+  /** How the admin reaches the API server, for a client of one's own. */
+  get admin(): Kubeconfig {
+    return { server: this.server, ca: this.#authority(), token: this.#adminToken };
+  }
+
+  /** Every request the agent's account has made so far. */
+  agentRequests(): AuditedRequest[] {
+    interface Event {
+      readonly auditID: string;
+      readonly verb: string;
+      readonly requestURI: string;
+      readonly userAgent?: string;
+      readonly responseStatus?: { readonly code: number };
+    }
+    const events = readFileSync(join(this.dir, "audit.log"), "utf8").split("\n").slice(0, -1);
+    const requests = new Map<string, AuditedRequest>();
+    for (const event of events.map((line) => JSON.parse(line) as Event)) {
+      const { verb, requestURI: uri, responseStatus, userAgent: agent = "" } = event;
+      requests.set(event.auditID, { verb, uri, code: responseStatus?.code ?? 0, agent });
+    }
+    return [...requests.values()];
+  }
+
   /** The API server, on the same port and data as before; returns when it is ready. */
   async startApiServer(): Promise<void> {
     const apiServer = this.#start("kube-apiserver", this.#apiServerArguments);
@@ -175,7 +224,7 @@ export class ControlPlane {
     await apiServer.until("ready", () => this.#ready(), 60_000);
   }
 
-  /** Takes the API server away: SIGKILL resets its connections, SIGTERM ends them as an upgrade does (up to 10 s). */
+  /** Takes the API server away: SIGKILL resets its connections, SIGTERM ends them as an upgrade does (up to 15 s). */
   async stopApiServer(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     await this.#apiServer?.stop(signal);
   }
@@ -202,9 +251,7 @@ export class ControlPlane {
   }
 
   async #ready(): Promise<true | undefined> {
-    // The API server makes its own serving certificate on its first start; it is its own authority.
-    const ca = readFileSync(join(this.dir, "pki", "apiserver.crt"), "utf8");
-    writeKubeconfig(this.adminKubeconfig, { server: this.server, ca, token: this.#adminToken });
+    writeKubeconfig(this.adminKubeconfig, this.admin);
     return (await this.kubectl(["get", "--raw", "/readyz"])) === "ok" ? true : undefined;
   }
 
@@ -224,7 +271,11 @@ export class ControlPlane {
     });
     await this.kubectl(["apply", "-f", roles]);
     const token = await this.kubectl(["create", "token", "portolan", "--namespace=kube-system", "--duration=24h"]);
-    const ca = readFileSync(join(this.dir, "pki", "apiserver.crt"), "utf8");
-    writeKubeconfig(this.agentKubeconfig, { server: this.server, ca, token: token.trim() });
+    writeKubeconfig(this.agentKubeconfig, { ...this.admin, token: token.trim() });
+  }
+
+  /** The API server makes its own serving certificate on its first start; it is its own authority. */
+  #authority(): string {
+    return readFileSync(join(this.dir, "pki", "apiserver.crt"), "utf8");
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Network namespaces as nodes and pods, dual stack: a node is a namespace with a bridge, a pod a namespace on a veth to it.
+// Network namespaces as nodes and pods, dual stack: each pod is a namespace on a veth of its own to its node's namespace,
+// which routes (what the CNI plugin ptp makes, so that kube-proxy works here as well).
 // Nothing reaches the machine's own network: the node's default gateway is one more namespace, which forwards nothing.
 
 import { readdirSync } from "node:fs";
@@ -30,7 +31,7 @@ async function removeAbandoned(prefix: string): Promise<void> {
   }
 }
 
-/** A node: `eth0` to the outside with the default routes, a bridge `cni0` for its pods, forwarding on. */
+/** A node: `eth0` to the outside with the default routes, a `vethN` for each pod, forwarding on. */
 export class NodeNamespace implements Host {
   readonly netns: string;
   readonly ipv4: string;
@@ -67,9 +68,8 @@ export class NodeNamespace implements Host {
   }
 
   async #setUp(): Promise<void> {
-    const [v4, v6] = this.podPrefixes;
     for (const { netns } of [this, this.outside]) await command(["ip", "netns", "add", netns]);
-    // nodad, and no bridge delay: an address is there when this returns.
+    // nodad: an IPv6 address is there when this returns.
     await command(
       ["ip", "-batch", "-"],
       this,
@@ -79,10 +79,6 @@ export class NodeNamespace implements Host {
       addr add ${this.ipv4}/24 dev eth0
       addr add ${this.ipv6}/64 dev eth0 nodad
       link set eth0 up
-      link add cni0 type bridge forward_delay 0
-      addr add ${v4}254/24 dev cni0
-      addr add ${v6}fe/64 dev cni0 nodad
-      link set cni0 up
     `,
     );
     await command(
@@ -106,11 +102,12 @@ export class NodeNamespace implements Host {
     await command(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], this);
   }
 
-  /** Makes a pod: a namespace whose `eth0` hangs on the bridge, the node being its gateway. */
+  /** Makes a pod: a namespace with an `eth0`, the node being its gateway. */
   async addPod(): Promise<Host> {
     const n = this.pods.length + 1;
     const [v4, v6] = this.podPrefixes;
     const pod = { netns: `${this.netns}-pod${n}`, ipv4: `${v4}${n}`, ipv6: `${v6}${n.toString(16)}` };
+    const gateway = { ipv4: `${v4}254`, ipv6: `${v6}fe` };
     await command(["ip", "netns", "add", pod.netns]);
     this.pods.push(pod);
     await command(
@@ -118,7 +115,11 @@ export class NodeNamespace implements Host {
       this,
       `
       link add veth${n} type veth peer name eth0 netns ${pod.netns}
-      link set veth${n} master cni0 up
+      addr add ${gateway.ipv4}/32 dev veth${n}
+      addr add ${gateway.ipv6}/128 dev veth${n} nodad
+      link set veth${n} up
+      route add ${pod.ipv4}/32 dev veth${n}
+      route add ${pod.ipv6}/128 dev veth${n}
     `,
     );
     await command(
@@ -126,11 +127,13 @@ export class NodeNamespace implements Host {
       pod,
       `
       link set lo up
-      addr add ${pod.ipv4}/24 dev eth0
-      addr add ${pod.ipv6}/64 dev eth0 nodad
+      addr add ${pod.ipv4}/32 dev eth0
+      addr add ${pod.ipv6}/128 dev eth0 nodad
       link set eth0 up
-      route add default via ${v4}254
-      route add ::/0 via ${v6}fe
+      route add ${gateway.ipv4}/32 dev eth0
+      route add ${gateway.ipv6}/128 dev eth0
+      route add default via ${gateway.ipv4}
+      route add ::/0 via ${gateway.ipv6}
     `,
     );
     return pod;

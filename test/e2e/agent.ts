@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real agent, as a process of the node with the two capabilities it needs, and the command line that asks it.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { command, Daemon, type Place } from "../support/daemon.ts";
+
+/** The agent's program, as `make` builds it. */
+const portolan = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
+
+export interface AgentOptions {
+  /** Control socket, remembered servers and the log live below it; agents that follow one another share it. */
+  readonly dir: string;
+  readonly kubeconfig: string;
+  readonly cgroup: string;
+  readonly bpffs: string;
+  readonly place: Place;
+}
+
+export class Agent {
+  readonly daemon: Daemon;
+  readonly #options: AgentOptions;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    const stateDir = join(options.dir, "state");
+    mkdirSync(stateDir, { recursive: true });
+    const flags = {
+      kubeconfig: options.kubeconfig,
+      "hostname-override": "node1",
+      cgroup: options.cgroup,
+      replacement: "strict",
+      "state-dir": stateDir,
+      ...this.#where,
+    };
+    const argv = [portolan, "run", ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)];
+    const place = { ...options.place, capabilities: ["bpf", "net_admin"] };
+    this.daemon = new Daemon(argv, join(options.dir, "agent.log"), place);
+  }
+
+  get #where() {
+    return { bpffs: this.#options.bpffs, "run-dir": join(this.#options.dir, "run") };
+  }
+
+  /** A command of the CLI that answers in JSON, asked of this agent (or, if it is dead, of the pinned maps). */
+  async ask<T>(...args: string[]): Promise<T> {
+    const where = Object.entries(this.#where).map(([flag, value]) => `--${flag}=${value}`);
+    return JSON.parse(await command([portolan, ...args, ...where, "--output=json"], this.#options.place)) as T;
+  }
+}
