@@ -22,10 +22,10 @@ enum frontend_flags {
 	FRONTEND_NODE_PORT = 1 << 1,
 	FRONTEND_EXTERNAL_IP = 1 << 2,
 	FRONTEND_LOAD_BALANCER = 1 << 3,
-	FRONTEND_ANY_PORT = 1 << 4,       /* a ClusterIP's ports that no Service has: REJECT */
+	FRONTEND_ANY_PORT = 1 << 4,	  /* a ClusterIP's ports that no Service has: REJECT */
 	FRONTEND_INTERNAL_LOCAL = 1 << 5, /* callers on this node use the local extent */
 	FRONTEND_EXTERNAL_LOCAL = 1 << 6, /* packets from outside use the local extent */
-	FRONTEND_BIND_GUARD = 1 << 7,     /* no process of the host may bind this port */
+	FRONTEND_BIND_GUARD = 1 << 7,	  /* no process of the host may bind this port */
 };
 
 /* One u64 to its readers: replaced whole, never word by word. */
@@ -43,15 +43,15 @@ enum algorithm {
 };
 
 /* Extent word: base:32 | count:24 | algorithm:8. base is a slot index, count slots follow. */
-#define EXTENT_BASE(word) ((__u32)(word))
-#define EXTENT_COUNT(word) ((__u32)((word) >> 32) & 0xffffffU)
+#define EXTENT_BASE(word)      ((__u32)(word))
+#define EXTENT_COUNT(word)     ((__u32)((word) >> 32) & 0xffffffU)
 #define EXTENT_ALGORITHM(word) ((__u32)((word) >> 56))
 
 /* pt_services, by service id; id 0 is no service. 64 bytes: one cache line. */
 struct service {
-	__u64 cluster;        /* extent word: endpoints anywhere */
-	__u64 local;          /* extent word: endpoints on this node */
-	__u32 affinity_sec;   /* ClientIP timeout; 0: none */
+	__u64 cluster;	    /* extent word: endpoints anywhere */
+	__u64 local;	    /* extent word: endpoints on this node */
+	__u32 affinity_sec; /* ClientIP timeout; 0: none */
 	__u32 flags;
 	__u64 reserved[5];
 };
@@ -64,7 +64,7 @@ struct slot_page {
 
 enum backend_flags {
 	BACKEND_CLUSTER = 1 << 0, /* may be chosen through the cluster extent */
-	BACKEND_LOCAL = 1 << 1,   /* may be chosen through the local extent */
+	BACKEND_LOCAL = 1 << 1,	  /* may be chosen through the local extent */
 	BACKEND_SERVING = 1 << 2, /* flows that already use it may go on (UDP) */
 };
 
@@ -91,9 +91,12 @@ enum socket_flags {
 	SOCKET_COUNTED = 1 << 0, /* counted in pt_active */
 };
 
+/* In a record's cookie: claimed, contents not written yet. Cookies never reach this bit. */
+#define SOCKET_WRITING (1ULL << 63)
+
 /* pt_sockets (slot = cookie mod size) and pt_sockets_ovf: what a connected socket called. */
 struct socket_record {
-	__u64 cookie; /* 0: free; claimed by compare-and-swap */
+	__u64 cookie; /* 0: free; claimed by compare-and-swap, with SOCKET_WRITING at first */
 	__u8 frontend_addr[16];
 	__u8 backend_addr[16];
 	__u16 frontend_port; /* host order */
@@ -125,7 +128,8 @@ struct udp_peer {
 	__u16 pad;
 	__u32 backend_id;
 	__u32 generation;
-	__u32 check; /* hash of the row's own key: an LRU element may be refilled under its reader */
+	__u32 check; /* hash of the row's key and contents: an LRU element may be refilled under its
+			reader */
 };
 
 enum affinity_client {
@@ -144,7 +148,7 @@ struct affinity {
 	__u64 expires_ns; /* CLOCK_MONOTONIC */
 	__u32 backend_id;
 	__u32 generation;
-	__u64 check; /* as in struct udp_peer */
+	__u64 check; /* as in struct udp_peer, of all but expires_ns */
 };
 
 enum node_addr_flags {
@@ -171,22 +175,22 @@ struct service_name {
 
 /* pt_stats: a per-CPU counter for each reason. Append only. */
 enum stat_reason {
-	STAT_CONNECT = 0,          /* connect() translated */
-	STAT_CONNECT_REJECT,       /* refused: nobody to answer */
-	STAT_CONNECT_DROP,         /* left untranslated by policy */
-	STAT_SENDMSG,              /* datagram translated */
+	STAT_CONNECT = 0,    /* connect() translated */
+	STAT_CONNECT_REJECT, /* refused: nobody to answer */
+	STAT_CONNECT_DROP,   /* left untranslated by policy */
+	STAT_SENDMSG,	     /* datagram translated */
 	STAT_SENDMSG_REJECT,
 	STAT_SENDMSG_DROP,
-	STAT_RECVMSG,              /* answer shown with its frontend */
+	STAT_RECVMSG, /* answer shown with its frontend */
 	STAT_PEERNAME,
-	STAT_BIND_REFUSED,         /* bind() to a NodePort or external frontend */
+	STAT_BIND_REFUSED, /* bind() to a NodePort or external frontend */
 	STAT_AFFINITY_HIT,
 	STAT_AFFINITY_NEW,
-	STAT_RECORD_OVERFLOW,      /* the record went to pt_sockets_ovf */
-	STAT_RECORD_LOST,          /* no room for the record: peer name shows the backend */
-	STAT_PICK_RETRY,           /* a dead backend was met, the extent read again */
-	STAT_PICK_FAILED,          /* three times in a row: rejected */
-	STAT_LOOPBACK_SOURCE,      /* bound to loopback, left untranslated */
+	STAT_RECORD_OVERFLOW, /* the record went to pt_sockets_ovf */
+	STAT_RECORD_LOST,     /* no room for the record: peer name shows the backend */
+	STAT_PICK_RETRY,      /* a dead backend was met, the extent read again */
+	STAT_PICK_FAILED,     /* three times in a row: rejected */
+	STAT_LOOPBACK_SOURCE, /* bound to loopback, left untranslated */
 	STAT_MAX,
 };
 

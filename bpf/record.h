@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Socket records: what a connected socket called, and what it got. They answer
+ * getpeername and recvmsg, count open connections, and tell user space who is
+ * connected where. A record lies in pt_sockets at its cookie modulo the size; if
+ * another open socket sits there, in the socket's own storage (pt_sockets_ovf).
+ *
+ * All hooks of one socket run under its lock: only claiming a slot races, with
+ * other sockets. User space skips slots whose cookie has SOCKET_WRITING.
+ */
+#ifndef PORTOLAN_RECORD_H
+#define PORTOLAN_RECORD_H
+
+#include <linux/in.h>
+#include "config.h"
+#include "lb.h"
+
+/* The socket a hook runs for: sk is ctx->sk, or the context itself in sock hooks. */
+struct record_owner {
+	void *sk;
+	__u64 cookie;
+};
+
+static __always_inline struct socket_record *record_find(struct scratch *scratch,
+							 struct record_owner owner)
+{
+	struct socket_record *record =
+	    scratch_element(scratch, &pt_sockets, owner.cookie & sockets_mask);
+
+	if (record && READ_ONCE(record->cookie) == owner.cookie)
+		return record;
+	record = bpf_sk_storage_get(&pt_sockets_ovf, owner.sk, 0, 0);
+	return record && record->cookie == owner.cookie ? record : 0;
+}
+
+static __always_inline void record_count(struct scratch *scratch, __u32 backend_id, __u64 change)
+{
+	struct active *active = scratch_element(scratch, &pt_active, backend_id);
+
+	if (active)
+		__sync_fetch_and_add(&active->connections, change);
+}
+
+/* Takes the connection off its backend's count, unless the id has been retired since. */
+static __always_inline void record_uncount(struct scratch *scratch, struct socket_record *record)
+{
+	struct backend *backend = scratch_element(scratch, &pt_backends, record->backend_id);
+
+	if (backend && READ_ONCE(backend->generation) == record->generation)
+		record_count(scratch, record->backend_id, -1);
+}
+
+/* The socket is no longer what its record says: uncounts and frees it. */
+static __always_inline void record_drop(struct scratch *scratch, struct record_owner owner)
+{
+	struct socket_record *record = record_find(scratch, owner);
+
+	if (!record)
+		return;
+	if (record->flags & SOCKET_COUNTED)
+		record_uncount(scratch, record);
+	__sync_lock_test_and_set(&record->cookie, 0);
+}
+
+/* A place for the socket's record, not yet published; null: no memory. */
+static __always_inline struct socket_record *record_claim(struct scratch *scratch,
+							  struct record_owner owner)
+{
+	struct socket_record *record =
+	    scratch_element(scratch, &pt_sockets, owner.cookie & sockets_mask);
+
+	if (record &&
+	    !__sync_val_compare_and_swap(&record->cookie, 0, owner.cookie | SOCKET_WRITING))
+		return record;
+	record = bpf_sk_storage_get(&pt_sockets_ovf, owner.sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	stat_count(scratch, record ? STAT_RECORD_OVERFLOW : STAT_RECORD_LOST);
+	return record;
+}
+
+static __always_inline void record_fill(struct socket_record *record, lb_frontend frontend,
+					struct lb_choice choice, __u8 proto)
+{
+	address_store(record->backend_addr, address_load(choice.backend->addr));
+	record->backend_port = choice.backend->port;
+	record->generation = READ_ONCE(choice.backend->generation);
+	record->backend_id = choice.id;
+	record->service_id = LB_SERVICE(frontend);
+	record->proto = proto;
+	record->flags = proto == IPPROTO_TCP ? SOCKET_COUNTED : 0;
+}
+
+/* Last, when all else is written: the record exists, and a TCP connection counts. */
+static __always_inline void record_publish(struct scratch *scratch, struct socket_record *record,
+					   __u64 cookie)
+{
+	bool counted = record->flags & SOCKET_COUNTED;
+	__u32 backend_id = record->backend_id;
+
+	__sync_lock_test_and_set(&record->cookie, cookie);
+	if (counted)
+		record_count(scratch, backend_id, 1);
+}
+
+/* Is this address and port the backend the record stands for? */
+static __always_inline bool record_answers(const struct socket_record *record,
+					   struct address address, __u16 port)
+{
+	return record->backend_port == port &&
+	       address_equal(address_load(record->backend_addr), address);
+}
+
+#endif
