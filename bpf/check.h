@@ -10,12 +10,12 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#define CHECK_MULTIPLIER 0x9e3779b97f4a7c15ULL
+#define CHECK_MULTIPLIER 0x5bd1e995 /* fits an instruction */
 
 static __always_inline __u64 check_add(__u64 hash, __u64 word)
 {
 	hash = (hash ^ word) * CHECK_MULTIPLIER;
-	return hash ^ (hash >> 29);
+	return hash ^ (hash >> 31);
 }
 
 #endif

@@ -189,19 +189,33 @@ static __noinline __u32 lb_pick_again(__u32 service_id, __u32 local)
 	return id;
 }
 
-static __always_inline struct lb_choice lb_choose(struct scratch *scratch, lb_frontend frontend,
-						  __u64 extent, bool local)
+/* A frontend that uses its service's local set; the flag that makes a backend a member. */
+static __always_inline bool lb_is_local(lb_frontend frontend)
 {
-	__u32 member = local ? BACKEND_LOCAL : BACKEND_CLUSTER;
+	return LB_FLAGS(frontend) & FRONTEND_INTERNAL_LOCAL;
+}
+
+static __always_inline __u32 lb_member(lb_frontend frontend)
+{
+	FORGET(frontend);
+	return lb_is_local(frontend) ? BACKEND_LOCAL : BACKEND_CLUSTER;
+}
+
+/* Chooses a backend for a new flow. */
+static __always_inline struct lb_choice lb_choose(struct scratch *scratch, lb_frontend frontend,
+						  const struct service *service)
+{
+	__u64 extent = lb_extent(service, lb_is_local(frontend));
 	struct lb_choice choice = {.verdict = lb_policy(extent)};
 
 	if (choice.verdict != LB_FORWARD)
 		return choice;
 	choice.id = lb_pick(scratch, extent);
-	choice.backend = lb_backend(scratch, choice.id, LB_SERVICE(frontend), member);
+	choice.backend = lb_backend(scratch, choice.id, LB_SERVICE(frontend), lb_member(frontend));
 	if (!choice.backend) {
-		choice.id = lb_pick_again(LB_SERVICE(frontend), local);
-		choice.backend = lb_backend(scratch, choice.id, LB_SERVICE(frontend), member);
+		choice.id = lb_pick_again(LB_SERVICE(frontend), lb_is_local(frontend));
+		choice.backend =
+		    lb_backend(scratch, choice.id, LB_SERVICE(frontend), lb_member(frontend));
 	}
 	if (!choice.backend)
 		choice.verdict = LB_REJECT;
@@ -212,8 +226,7 @@ static __always_inline void lb_affinity_key(struct affinity_key *key, lb_fronten
 					    struct lb_client client)
 {
 	address_store(key->client, client.address);
-	key->service_id = LB_SERVICE(frontend);
-	key->kind = client.kind;
+	*(address_half *)&key->service_id = LB_SERVICE(frontend) | (__u64)client.kind << 32;
 }
 
 static __always_inline __u64 lb_affinity_check(const struct affinity_key *key, __u32 backend_id,
@@ -229,27 +242,29 @@ static __always_inline __u64 lb_affinity_check(const struct affinity_key *key, _
 /* The backend this client had, if it may still be chosen; its time starts anew. */
 static __always_inline struct lb_choice lb_find_affinity(struct scratch *scratch,
 							 const struct affinity_key *key,
-							 __u32 member, __u32 timeout_sec)
+							 lb_frontend frontend,
+							 const struct service *service)
 {
+	__u64 now = bpf_ktime_get_coarse_ns();
 	struct affinity *row = bpf_map_lookup_elem(&pt_affinity, key);
 	struct lb_choice choice = {.verdict = LB_NONE};
-	__u64 now, expires, check;
 	__u32 generation;
+	__u64 expires;
 
 	if (!row)
 		return choice;
-	now = bpf_ktime_get_coarse_ns();
-	expires = READ_ONCE(row->expires_ns);
 	choice.id = READ_ONCE(row->backend_id);
 	generation = READ_ONCE(row->generation);
-	check = READ_ONCE(row->check);
-	if (expires <= now || check != lb_affinity_check(key, choice.id, generation))
+	expires = READ_ONCE(row->expires_ns);
+	if (expires <= now ||
+	    READ_ONCE(row->check) != lb_affinity_check(key, choice.id, generation))
 		return choice;
-	now += timeout_sec * LB_NSEC_PER_SEC;
+	now += READ_ONCE(service->affinity_sec) * LB_NSEC_PER_SEC;
 	/* Only where it was seen: by now the element may be another row's. */
 	if (now - expires > LB_AFFINITY_STEP_NS)
 		__sync_val_compare_and_swap(&row->expires_ns, expires, now);
-	choice.backend = lb_known_backend(scratch, choice.id, generation, key->service_id, member);
+	choice.backend = lb_known_backend(scratch, choice.id, generation, LB_SERVICE(frontend),
+					  lb_member(frontend));
 	if (choice.backend)
 		choice.verdict = LB_FORWARD;
 	return choice;
@@ -269,29 +284,27 @@ static __always_inline void lb_store_affinity(const struct affinity_key *key,
 	bpf_map_update_elem(&pt_affinity, key, &row, BPF_ANY);
 }
 
-/* lb_choose() for a service with affinity: the client's backend of last time, or a new one. */
+/* Chooses for a service with affinity: the client's backend of last time, or a new one. */
 static __always_inline struct lb_choice lb_choose_for(struct scratch *scratch, lb_frontend frontend,
 						      const struct service *service,
 						      struct lb_client client)
 {
-	bool local = LB_FLAGS(frontend) & FRONTEND_INTERNAL_LOCAL;
+	__u64 extent = lb_extent(service, lb_is_local(frontend));
 	struct affinity_key key __attribute__((aligned(8)));
-	struct lb_choice choice = {.verdict = lb_policy(lb_extent(service, local))};
-	__u32 timeout_sec = READ_ONCE(service->affinity_sec);
+	struct lb_choice choice = {.verdict = lb_policy(extent)};
 
 	/* Policy first: an affinity counts only within a set that may be used. */
 	if (choice.verdict != LB_FORWARD)
 		return choice;
 	lb_affinity_key(&key, frontend, client);
-	choice =
-	    lb_find_affinity(scratch, &key, local ? BACKEND_LOCAL : BACKEND_CLUSTER, timeout_sec);
+	choice = lb_find_affinity(scratch, &key, frontend, service);
 	if (choice.verdict == LB_FORWARD) {
 		stat_count(scratch, STAT_AFFINITY_HIT);
 		return choice;
 	}
-	choice = lb_choose(scratch, frontend, lb_extent(service, local), local);
+	choice = lb_choose(scratch, frontend, service);
 	if (choice.verdict == LB_FORWARD) {
-		lb_store_affinity(&key, &choice, timeout_sec);
+		lb_store_affinity(&key, &choice, READ_ONCE(service->affinity_sec));
 		stat_count(scratch, STAT_AFFINITY_NEW);
 	}
 	return choice;

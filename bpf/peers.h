@@ -46,9 +46,7 @@ static __always_inline void peer_store(const struct udp_peer_key *key, struct pe
 static __always_inline void peer_answer_key(struct udp_peer_key *key, struct peer_name backend)
 {
 	address_store(key->addr, backend.address);
-	key->port = backend.port;
-	key->pad = 0;
-	key->service_id = 0;
+	*(address_half *)&key->port = backend.port; /* and pad, service_id */
 }
 
 /* Which frontend do answers with this key stand for? */

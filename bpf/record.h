@@ -62,17 +62,19 @@ static __always_inline void record_drop(struct scratch *scratch, struct record_o
 	__sync_lock_test_and_set(&record->cookie, 0);
 }
 
-/* A place for the socket's record, not yet published; null: no memory. */
+/* A place for the socket's record, its cookie with SOCKET_WRITING; null: no memory. */
 static __always_inline struct socket_record *record_claim(struct scratch *scratch,
 							  struct record_owner owner)
 {
 	struct socket_record *record =
 	    scratch_element(scratch, &pt_sockets, owner.cookie & sockets_mask);
 
-	if (record &&
-	    !__sync_val_compare_and_swap(&record->cookie, 0, owner.cookie | SOCKET_WRITING))
+	owner.cookie |= SOCKET_WRITING;
+	if (record && !__sync_val_compare_and_swap(&record->cookie, 0, owner.cookie))
 		return record;
 	record = bpf_sk_storage_get(&pt_sockets_ovf, owner.sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (record)
+		record->cookie = owner.cookie;
 	stat_count(scratch, record ? STAT_RECORD_OVERFLOW : STAT_RECORD_LOST);
 	return record;
 }
@@ -89,14 +91,13 @@ static __always_inline void record_fill(struct socket_record *record, lb_fronten
 	record->flags = proto == IPPROTO_TCP ? SOCKET_COUNTED : 0;
 }
 
-/* Last, when all else is written: the record exists, and a TCP connection counts. */
-static __always_inline void record_publish(struct scratch *scratch, struct socket_record *record,
-					   __u64 cookie)
+/* When all is written: from now on the record is found, and a TCP connection counts. */
+static __always_inline void record_publish(struct scratch *scratch, struct socket_record *record)
 {
-	bool counted = record->flags & SOCKET_COUNTED;
 	__u32 backend_id = record->backend_id;
+	bool counted = record->flags & SOCKET_COUNTED;
 
-	__sync_lock_test_and_set(&record->cookie, cookie);
+	__sync_lock_test_and_set(&record->cookie, record->cookie & ~SOCKET_WRITING);
 	if (counted)
 		record_count(scratch, backend_id, 1);
 }

@@ -26,8 +26,13 @@ struct scratch {
 _Static_assert(__builtin_offsetof(struct scratch, index) % 8 == 4, "index");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are taken apart by shifts");
 
+/* Makes the compiler work a value out anew from here on, rather than keep it in a spilled register.
+ */
+#define FORGET(value) asm volatile("" : "+r"(value))
+
 static __always_inline void *scratch_element(struct scratch *scratch, void *array, __u32 index)
 {
+	FORGET(scratch);
 	scratch->index = index;
 	return bpf_map_lookup_elem(array, &scratch->index);
 }

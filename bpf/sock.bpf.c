@@ -100,7 +100,6 @@ static __always_inline lb_frontend sock_find(struct bpf_sock_addr *ctx, bool v6,
 static __always_inline struct lb_choice sock_choose(struct bpf_sock_addr *ctx,
 						    struct scratch *scratch, lb_frontend frontend)
 {
-	bool local = LB_FLAGS(frontend) & FRONTEND_INTERNAL_LOCAL;
 	struct lb_client client = {.kind = AFFINITY_NETNS};
 	struct service *service;
 
@@ -110,7 +109,7 @@ static __always_inline struct lb_choice sock_choose(struct bpf_sock_addr *ctx,
 	if (!service)
 		return (struct lb_choice){.verdict = LB_REJECT};
 	if (!READ_ONCE(service->affinity_sec))
-		return lb_choose(scratch, frontend, lb_extent(service, local), local);
+		return lb_choose(scratch, frontend, service);
 	client.address.high = bpf_get_netns_cookie(ctx);
 	return lb_choose_for(scratch, frontend, service, client);
 }
@@ -150,7 +149,7 @@ static __always_inline void sock_record(struct bpf_sock_addr *ctx, bool v6, stru
 	address_store(record->frontend_addr, name.address);
 	record->frontend_port = name.port;
 	record_fill(record, frontend, choice, READ_ONCE(ctx->protocol));
-	record_publish(scratch, record, bpf_get_socket_cookie(ctx));
+	record_publish(scratch, record);
 }
 
 /* What an earlier sendto() called by this peer's address is history. */
