@@ -42,7 +42,7 @@ interface ServiceAddress {
   readonly field: string;
 }
 
-/** Pure; a Service without a ClusterIP in a family (headless, ExternalName) gets no offer in it. */
+/** Pure; a Service without a ClusterIP in a family (headless, ExternalName) gets no offer in it. Port names are unique. */
 export function offerFrontends(service: Service, options: CompileOptions): Offer {
   const problems: Problem[] = [];
   const refuse = (field: string, reason: string): void => {
@@ -53,7 +53,7 @@ export function offerFrontends(service: Service, options: CompileOptions): Offer
   const taken = new Set<string>();
   const ports: PortOffer[] = [];
   for (const [index, port] of service.ports.entries()) {
-    if (families.length === 0 || !acceptPort(service, index, refuse)) continue;
+    if (families.length === 0 || !acceptPort(port, index, refuse)) continue;
     for (const family of families) {
       const candidates: Candidate[] = [];
       for (const candidate of candidatesOf(service, index, family, addresses)) {
@@ -70,19 +70,13 @@ export function offerFrontends(service: Service, options: CompileOptions): Offer
 
 type Refuse = (field: string, reason: string) => void;
 
-/** SCTP, and a port that would have the key of one before it, get no unit. */
-function acceptPort(service: Service, index: number, refuse: Refuse): boolean {
-  const port = service.ports[index] as ServicePort;
-  if (port.protocol === PROTOCOL.SCTP) {
-    refuse(
-      `spec.ports[${index}].protocol`,
-      "SCTP is translated only for packets, not at sockets: this port is not served",
-    );
-    return false;
-  }
-  const first = service.ports.findIndex((other) => other.name === port.name && other.protocol === port.protocol);
-  if (first === index) return true;
-  refuse(`spec.ports[${index}].name`, `same name and protocol as spec.ports[${first}]`);
+/** SCTP gets no unit: the socket programs carry TCP and UDP. */
+function acceptPort({ protocol }: ServicePort, index: number, refuse: Refuse): boolean {
+  if (protocol !== PROTOCOL.SCTP) return true;
+  refuse(
+    `spec.ports[${index}].protocol`,
+    "SCTP is translated only for packets, not at sockets: this port is not served",
+  );
   return false;
 }
 

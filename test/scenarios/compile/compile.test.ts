@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every scenario through store and compile: in both event orders, compiling after every event and once a step, and
+// after every step again from nothing.
+
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import { type CompileOptions, Compiler } from "../../../src/compile/compile.ts";
+import type { Unit, UnitDelta } from "../../../src/compile/unit.ts";
+import { type Cidr, parseCidr } from "../../../src/model/address.ts";
+import { Store } from "../../../src/model/store.ts";
+import type { Problem } from "../../../src/model/types.ts";
+import {
+  deliver,
+  EVENT_ORDERS,
+  eventsOf,
+  loadScenarios,
+  problemLine,
+  type Scenario,
+  type ScenarioEvent,
+  unitLines,
+} from "../../support/scenario.ts";
+
+const scenarios = loadScenarios(resolve("test/scenarios"));
+
+function optionsOf(scenario: Scenario): CompileOptions {
+  const allowed = scenario.externalIpsAllowed?.map((text) => parseCidr(text) as Cidr) ?? null;
+  return { externalIpsAllowed: allowed, deviceAddresses: new Set(scenario.deviceAddresses) };
+}
+
+/** Store and compiler as an agent would hold them, and what the stage behind would have made of the deltas. */
+class Node {
+  readonly store = new Store();
+  readonly units = new Map<string, Unit>();
+  readonly #compiler: Compiler;
+  readonly #problems = new Map<string, readonly Problem[]>();
+
+  constructor(scenario: Scenario) {
+    this.#compiler = new Compiler({ nodeName: scenario.node }, optionsOf(scenario));
+    this.store.synced("services");
+    this.store.synced("endpointslices");
+  }
+
+  deliver(event: ScenarioEvent): void {
+    this.#problems.set(`decode ${event.kind} ${event.key}`, event.problems);
+    deliver(event, this.store, 1n);
+  }
+
+  compile(): void {
+    this.#take(this.#compiler.update(this.store, this.store.takeDirty().keys()));
+  }
+
+  setDeviceAddresses(addresses: readonly string[]): void {
+    this.#take(this.#compiler.update(this.store, this.#compiler.setDeviceAddresses(new Set(addresses))));
+  }
+
+  compileAll(): UnitDelta {
+    return this.#compiler.update(this.store, "all");
+  }
+
+  problemLines(): string[] {
+    return [...this.#problems.values()].flat().map(problemLine).sort();
+  }
+
+  #take(delta: UnitDelta): void {
+    for (const key of delta.removed) expect(this.units.delete(key), `${key} was there`).toBe(true);
+    for (const unit of delta.upserted) this.units.set(unit.key, unit);
+    for (const [key, problems] of delta.problems) this.#problems.set(`compile ${key}`, problems);
+  }
+}
+
+describe.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("%s", (_, scenario) => {
+  for (const order of EVENT_ORDERS) {
+    for (const batch of ["an event", "a step"]) {
+      test(`${order}, compiled once ${batch}`, () => {
+        const node = new Node(scenario);
+        for (const step of scenario.steps) {
+          if (step.deviceAddresses !== null) node.setDeviceAddresses(step.deviceAddresses);
+          for (const event of eventsOf(step, order)) {
+            node.deliver(event);
+            if (batch === "an event") node.compile();
+          }
+          node.compile();
+          expect(unitLines(node.units.values()), step.name).toEqual(step.expect);
+          expect(node.problemLines(), step.name).toEqual(step.problems);
+          const { upserted, removed } = node.compileAll();
+          expect([...upserted, ...removed], `${step.name}: compiled again`).toEqual([]);
+        }
+      });
+    }
+  }
+});
+
+test("scenario files are found", () => {
+  expect(scenarios.length).toBeGreaterThan(20);
+});
