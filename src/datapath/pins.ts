@@ -13,7 +13,7 @@ import {
   unlinkSync,
 } from "node:fs";
 import { join } from "node:path";
-import { sys } from "libbpf-ts";
+import { BpfError, BpfLink, sys } from "libbpf-ts";
 import { AgentRunning, Refusal } from "./refusal.ts";
 
 const SCHEMA = 1;
@@ -112,7 +112,7 @@ export class PinDirectory implements Disposable {
 }
 
 /** An open, exclusively locked file descriptor. Throws AgentRunning. */
-export function lockDirectory(dir: string): number {
+function lockDirectory(dir: string): number {
   const fd = sys.openDir(dir);
   if (sys.flock(fd, "exclusive", { nonBlocking: true })) return fd;
   sys.close(fd);
@@ -142,30 +142,58 @@ export function lockHolderIn(locks: string, dev: number, ino: number): number | 
 const deviceNumber = (major: number, minor: number): number =>
   ((major << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12)) >>> 0;
 
-/**
- * Removes every pin and directory of ours, links first (that detaches the programs). What is not portolan's stays, and
- * so do the directories around it. Returns what was removed.
- */
-export function removePins(paths: PinPaths): string[] {
-  const removed: string[] = [];
-  for (const kind of ["links", "progs", "maps", ...STAGES]) {
-    const dir = join(paths.version, kind);
-    if (!existsSync(dir)) continue;
-    for (const name of readdirSync(dir)) {
-      const path = join(dir, name);
-      if (!name.startsWith("pt_") || lstatSync(path).isDirectory()) continue;
-      unlinkSync(path);
-      removed.push(path);
-    }
-    removeIfEmpty(dir, removed);
-  }
-  removeIfEmpty(paths.version, removed);
-  removeIfEmpty(paths.root, removed);
-  return removed;
+/** What removePins() did. */
+export interface Removal {
+  readonly removed: readonly string[];
+  /** Entries that are not portolan's, or of another version: they stay. */
+  readonly left: readonly string[];
 }
 
-function removeIfEmpty(dir: string, removed: string[]): void {
-  if (!existsSync(dir) || readdirSync(dir).length > 0) return;
+/**
+ * Takes the programs off their hooks and removes every pin and directory of this version. Throws AgentRunning while an
+ * agent holds them. Nothing there is no error.
+ */
+export function removePins(paths: PinPaths): Removal {
+  const removed: string[] = [];
+  const left: string[] = [];
+  if (!existsSync(paths.root)) return { removed, left };
+  const lock = lockDirectory(paths.root);
+  try {
+    if (existsSync(paths.links)) detachAll(paths.links);
+    for (const kind of ["links", "progs", "maps", ...STAGES]) {
+      removeEntries(join(paths.version, kind), (name) => name.startsWith("pt_"), removed);
+    }
+    for (const dir of [paths.version, paths.root]) {
+      if (existsSync(dir) && readdirSync(dir).length > 0) left.push(...readdirSync(dir).map((name) => join(dir, name)));
+      removeEntries(dir, () => false, removed);
+    }
+  } finally {
+    sys.close(lock);
+  }
+  return { removed, left };
+}
+
+/** At once, and not when the last reference is dropped some time later. */
+function detachAll(links: string): void {
+  for (const name of readdirSync(links)) {
+    try {
+      using link = BpfLink.open(join(links, name));
+      link.detach();
+    } catch (error) {
+      // No link, or of a cgroup that is gone: there is nothing to detach.
+      if (!(error instanceof BpfError)) throw error;
+    }
+  }
+}
+
+/** Removes the entries that are ours, then the directory if it is empty. */
+function removeEntries(dir: string, isOurs: (name: string) => boolean, removed: string[]): void {
+  if (!existsSync(dir)) return;
+  for (const name of readdirSync(dir).filter(isOurs)) {
+    unlinkSync(join(dir, name));
+    removed.push(join(dir, name));
+  }
+  if (readdirSync(dir).length > 0) return;
   rmdirSync(dir);
   removed.push(dir);
 }

@@ -56,6 +56,8 @@ export interface MapPort {
   readonly writes: number;
 
   setName(serviceId: number, name: NameRow): void;
+  /** Batch of setName; as putFrontends: returns how many of the first were written. */
+  setNames(rows: readonly (readonly [serviceId: number, name: NameRow])[]): number;
   deleteName(serviceId: number): void;
   /** Writes all but flags, then flags. Only while the id is unreachable. */
   writeBackend(id: number, row: BackendRow): void;
@@ -69,7 +71,10 @@ export interface MapPort {
   setCluster(serviceId: number, word: bigint): void;
   setLocal(serviceId: number, word: bigint): void;
   putFrontend(row: FrontendRow): void;
-  /** Batch insert; returns how many of the first rows were written (fewer: the map is full, nothing thrown). */
+  /**
+   * Batch insert; returns how many of the first rows were written. Fewer: the map is full, or the next row failed.
+   * Throws only where the very first row failed for another reason than a full map.
+   */
   putFrontends(rows: readonly FrontendRow[]): number;
   /** A missing row is success. */
   deleteFrontend(key: FrontendKey): void;
@@ -83,6 +88,12 @@ export interface MapPort {
   frontends(): Iterable<FrontendRow>;
   service(id: number): ServiceRow;
   backend(id: number): BackendRow;
+  /** Single members of a backend's row, without an object for each. */
+  backendService(id: number): number;
+  backendGeneration(id: number): number;
+  backendFlags(id: number): number;
+  /** Writes ENDPOINT_STRIDE bytes (compile/unit.ts) of backend `id` to into[offset]: address, port big endian, flags, zero. */
+  copyEndpoint(id: number, into: Uint8Array, offset: number): void;
   /** Ids of backends whose row is not all zero, ascending. */
   usedBackends(): Iterable<number>;
   slots(base: number, count: number): Uint32Array;

@@ -234,6 +234,29 @@ export class Programs implements Disposable {
   }
 }
 
+export interface HookStatus {
+  /** The program's name, "pt_connect4". */
+  readonly program: string;
+  readonly programId: number;
+  /** Inode of the cgroup directory; null: the link holds on to nothing (the cgroup is gone, or somebody detached it). */
+  readonly cgroupId: bigint | null;
+}
+
+/** What the pinned links hold in place; empty if nothing is pinned. Changes nothing. */
+export function hookStatus({ links }: PinPaths): HookStatus[] {
+  if (!existsSync(links)) return [];
+  return readdirSync(links).map((program) => {
+    using link = BpfLink.open(join(links, program));
+    const { programId, cgroupId } = link.info;
+    return { program, programId, cgroupId: cgroupId === 0n ? null : cgroupId };
+  });
+}
+
+/** Ids of the programs behind our pinned links. */
+export function attachedPrograms(paths: PinPaths): ReadonlySet<number> {
+  return new Set(hookStatus(paths).map(({ programId }) => programId));
+}
+
 /** Null: adopt what is pinned, or there is nothing. Throws Refusal where that needs somebody's consent. */
 function reasonToReplace(options: InstallOptions, pinned: ReadonlyMap<string, BpfMap>): string | null {
   if (pinned.size === 0) return null;

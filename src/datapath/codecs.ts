@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys and values of the hash maps, packed for batches: frontends, names, node addresses. Native byte order.
+
+import type { Family, Protocol } from "../model/types.ts";
+import type { Layout } from "./layout.ts";
+import type { FrontendKey, FrontendRow, NameRow } from "./port.ts";
+
+const LITTLE = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
+/** A DataView over exactly these bytes. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+export class FrontendCodec {
+  readonly #key: Layout<"frontend_key">;
+  readonly #value: Layout<"frontend">;
+
+  constructor(key: Layout<"frontend_key">, value: Layout<"frontend">) {
+    this.#key = key;
+    this.#value = value;
+  }
+
+  keys(rows: readonly FrontendKey[]): Uint8Array {
+    const { size, at } = this.#key;
+    const bytes = new Uint8Array(rows.length * size);
+    const view = viewOf(bytes);
+    rows.forEach((row, i) => {
+      bytes.set(row.address, i * size + at.addr);
+      view.setUint16(i * size + at.port, row.port, LITTLE);
+      bytes[i * size + at.proto] = row.protocol;
+    });
+    return bytes;
+  }
+
+  values(rows: readonly FrontendRow[]): Uint8Array {
+    const { size, at } = this.#value;
+    const view = new DataView(new ArrayBuffer(rows.length * size));
+    rows.forEach((row, i) => {
+      view.setUint32(i * size + at.service_id, row.serviceId, LITTLE);
+      view.setUint32(i * size + at.flags, row.flags, LITTLE);
+    });
+    return new Uint8Array(view.buffer);
+  }
+
+  /** Row i of packed keys and values. */
+  decode(keys: Uint8Array, values: Uint8Array, i: number): FrontendRow {
+    const key = i * this.#key.size;
+    const value = i * this.#value.size;
+    const keyView = viewOf(keys);
+    const valueView = viewOf(values);
+    return {
+      address: keys.slice(key + this.#key.at.addr, key + this.#key.at.addr + 16),
+      port: keyView.getUint16(key + this.#key.at.port, LITTLE),
+      protocol: (keys[key + this.#key.at.proto] ?? 0) as Protocol | 0,
+      serviceId: valueView.getUint32(value + this.#value.at.service_id, LITTLE),
+      flags: valueView.getUint32(value + this.#value.at.flags, LITTLE),
+    };
+  }
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** pt_names: the key is the service id as a u32. */
+export class NameCodec {
+  readonly #value: Layout<"service_name">;
+
+  constructor(value: Layout<"service_name">) {
+    this.#value = value;
+  }
+
+  keys(ids: readonly number[]): Uint8Array {
+    return new Uint8Array(Uint32Array.from(ids).buffer);
+  }
+
+  /** A name that is too long is cut: the last byte stays zero. */
+  values(rows: readonly NameRow[]): Uint8Array {
+    const { size, at, bytes } = this.#value;
+    const out = new Uint8Array(rows.length * size);
+    rows.forEach((row, i) => {
+      out[i * size + at.family] = row.family;
+      out[i * size + at.proto] = row.protocol;
+      const start = i * size + at.name;
+      encoder.encodeInto(row.name, out.subarray(start, start + bytes.name - 1));
+    });
+    return out;
+  }
+
+  decode(keys: Uint8Array, values: Uint8Array, i: number): readonly [number, NameRow] {
+    const { size, at, bytes } = this.#value;
+    const start = i * size + at.name;
+    const end = values.indexOf(0, start);
+    const name = decoder.decode(
+      values.subarray(start, end < 0 ? start + bytes.name : Math.min(end, start + bytes.name)),
+    );
+    const family = (values[i * size + at.family] ?? 0) as Family;
+    const protocol = (values[i * size + at.proto] ?? 0) as Protocol;
+    return [viewOf(keys).getUint32(i * 4, LITTLE), { family, protocol, name }];
+  }
+}
+
+/** pt_node_addrs. */
+export class NodeAddressCodec {
+  readonly #key: Layout<"node_addr_key">;
+  readonly #value: Layout<"node_addr">;
+
+  constructor(key: Layout<"node_addr_key">, value: Layout<"node_addr">) {
+    this.#key = key;
+    this.#value = value;
+  }
+
+  key(address: Uint8Array): Uint8Array {
+    const bytes = new Uint8Array(this.#key.size);
+    bytes.set(address, this.#key.at.addr);
+    return bytes;
+  }
+
+  value(flags: number): Uint8Array {
+    const bytes = new Uint8Array(this.#value.size);
+    viewOf(bytes).setUint32(this.#value.at.flags, flags, LITTLE);
+    return bytes;
+  }
+
+  decode(key: Uint8Array, value: Uint8Array): readonly [Uint8Array, number] {
+    const start = this.#key.at.addr;
+    return [key.slice(start, start + 16), viewOf(value).getUint32(this.#value.at.flags, LITTLE)];
+  }
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pinned maps as program/ writes them: arrays through their mmap, hashes by syscall or batch. Order is the caller's.
+
+import { type BpfError, BpfMap, type BpfObject, Btf, gracePeriod, type MmapView } from "libbpf-ts";
+import { BackendArray } from "./backend-array.ts";
+import { FrontendCodec, NameCodec, NodeAddressCodec } from "./codecs.ts";
+import { checkEnums, type Layout, LayoutError, structLayout } from "./layout.ts";
+import type { BackendRow, Capacity, FrontendKey, FrontendRow, MapPort, NameRow, ServiceRow } from "./port.ts";
+
+/** Every pinned map of schema v1. */
+export const MAP_NAMES = [
+  "pt_frontends",
+  "pt_services",
+  "pt_slots",
+  "pt_backends",
+  "pt_active",
+  "pt_sockets",
+  "pt_sockets_ovf",
+  "pt_udp_peers",
+  "pt_affinity",
+  "pt_node_addrs",
+  "pt_names",
+  "pt_stats",
+] as const;
+export type MapName = (typeof MAP_NAMES)[number];
+
+/** The maps this class writes; the others are read by sockets.ts and dump.ts. */
+const PROGRAMMED = [
+  "pt_frontends",
+  "pt_services",
+  "pt_slots",
+  "pt_backends",
+  "pt_active",
+  "pt_node_addrs",
+  "pt_names",
+] as const satisfies readonly MapName[];
+type Programmed = (typeof PROGRAMMED)[number];
+
+const BATCH = 4096;
+const FULL: ReadonlySet<string> = new Set(["E2BIG", "ENOSPC"]);
+
+/** Writes failing in the middle of a batch say how far they got. */
+type BatchError = BpfError & { readonly count?: number };
+
+export class Maps implements MapPort, Disposable {
+  readonly capacity: Capacity;
+  readonly #handles: Readonly<Record<Programmed, BpfMap>>;
+  readonly #owned: boolean;
+  readonly #frontend: FrontendCodec;
+  readonly #name: NameCodec;
+  readonly #nodeAddress: NodeAddressCodec;
+  readonly #service: Layout<"service">;
+  readonly #services: MmapView;
+  readonly #serviceWords: DataView;
+  readonly #slots: MmapView;
+  readonly #slotIds: Uint32Array;
+  readonly #backendView: MmapView;
+  readonly #backends: BackendArray;
+  readonly #active: MmapView;
+  #writes = 0;
+
+  private constructor(
+    handles: Readonly<Record<Programmed, BpfMap>>,
+    btf: Btf,
+    options: MapsOptions & { owned: boolean },
+  ) {
+    this.#handles = handles;
+    this.#owned = options.owned;
+    checkEnums(btf);
+    this.#frontend = new FrontendCodec(structLayout(btf, "frontend_key"), structLayout(btf, "frontend"));
+    this.#name = new NameCodec(structLayout(btf, "service_name"));
+    this.#nodeAddress = new NodeAddressCodec(structLayout(btf, "node_addr_key"), structLayout(btf, "node_addr"));
+    this.#service = structLayout(btf, "service");
+    const backend = structLayout(btf, "backend");
+    const page = structLayout(btf, "slot_page");
+    structLayout(btf, "active");
+    if (page.size !== page.bytes.backend_id) throw new LayoutError(["struct slot_page has more than backend ids"]);
+    const mapping = { readOnly: options.readOnly ?? false };
+    this.#services = handles.pt_services.mmap(mapping);
+    this.#serviceWords = new DataView(this.#services.buffer);
+    this.#slots = handles.pt_slots.mmap(mapping);
+    this.#slotIds = new Uint32Array(this.#slots.buffer);
+    this.#backendView = handles.pt_backends.mmap(mapping);
+    this.#backends = new BackendArray(this.#backendView, backend);
+    this.#active = handles.pt_active.mmap(mapping);
+    this.capacity = {
+      services: handles.pt_services.info.maxEntries,
+      frontends: handles.pt_frontends.info.maxEntries,
+      backends: Math.min(handles.pt_backends.info.maxEntries, handles.pt_active.info.maxEntries),
+      slots: handles.pt_slots.info.maxEntries * (page.size / 4),
+    };
+  }
+
+  /** The maps of a loaded object. Handles stay the object's; close() ends only the mappings. */
+  static ofObject(object: BpfObject, options: MapsOptions = {}): Maps {
+    const handles = Object.fromEntries(PROGRAMMED.map((name) => [name, object.map(name)]));
+    using btf = object.btf();
+    return new Maps(handles as Record<Programmed, BpfMap>, btf, { ...options, owned: false });
+  }
+
+  /** The maps pinned in `directory`. Throws BpfError (ENOENT: not pinned) or LayoutError. */
+  static openPinned(directory: string, options: MapsOptions = {}): Maps {
+    using opened = new DisposableStack();
+    const handles: Partial<Record<Programmed, BpfMap>> = {};
+    for (const name of PROGRAMMED) handles[name] = opened.use(BpfMap.open(`${directory}/${name}`));
+    const complete = handles as Record<Programmed, BpfMap>;
+    const btf = Btf.ofMap(complete.pt_frontends);
+    if (btf === null) throw new LayoutError(["the pinned maps carry no BTF"]);
+    using _ = btf;
+    const maps = new Maps(complete, btf, { ...options, owned: true });
+    opened.move();
+    return maps;
+  }
+
+  get writes(): number {
+    return this.#writes;
+  }
+
+  setName(serviceId: number, name: NameRow): void {
+    this.#handles.pt_names.set(this.#name.keys([serviceId]), this.#name.values([name]));
+    this.#writes++;
+  }
+
+  setNames(rows: readonly (readonly [serviceId: number, name: NameRow])[]): number {
+    const keys = this.#name.keys(rows.map(([id]) => id));
+    const values = this.#name.values(rows.map(([, name]) => name));
+    return this.#batch(this.#handles.pt_names, keys, values, rows.length);
+  }
+
+  deleteName(serviceId: number): void {
+    if (this.#handles.pt_names.delete(this.#name.keys([serviceId]))) this.#writes++;
+  }
+
+  writeBackend(id: number, row: BackendRow): void {
+    this.#backends.write(id, row);
+    this.#writes++;
+  }
+
+  setBackendFlags(id: number, flags: number): void {
+    this.#backends.setFlags(id, flags);
+    this.#writes++;
+  }
+
+  setBackendGeneration(id: number, generation: number): void {
+    this.#backends.setGeneration(id, generation);
+    this.#writes++;
+  }
+
+  resetActive(id: number): void {
+    this.#active.store64(id * this.#active.elementSize, 0n);
+    this.#writes++;
+  }
+
+  writeSlots(base: number, backendIds: Uint32Array): void {
+    this.#slotIds.set(backendIds, base);
+    this.#writes++;
+  }
+
+  setAffinity(serviceId: number, affinitySec: number): void {
+    this.#services.store32(this.#serviceAt(serviceId) + this.#service.at.affinity_sec, affinitySec);
+    this.#writes++;
+  }
+
+  setCluster(serviceId: number, word: bigint): void {
+    this.#services.store64(this.#serviceAt(serviceId) + this.#service.at.cluster, word);
+    this.#writes++;
+  }
+
+  setLocal(serviceId: number, word: bigint): void {
+    this.#services.store64(this.#serviceAt(serviceId) + this.#service.at.local, word);
+    this.#writes++;
+  }
+
+  putFrontend(row: FrontendRow): void {
+    this.#handles.pt_frontends.set(this.#frontend.keys([row]), this.#frontend.values([row]));
+    this.#writes++;
+  }
+
+  putFrontends(rows: readonly FrontendRow[]): number {
+    const map = this.#handles.pt_frontends;
+    return this.#batch(map, this.#frontend.keys(rows), this.#frontend.values(rows), rows.length);
+  }
+
+  deleteFrontend(key: FrontendKey): void {
+    if (this.#handles.pt_frontends.delete(this.#frontend.keys([key]))) this.#writes++;
+  }
+
+  putNodeAddress(address: Uint8Array, flags: number): void {
+    this.#handles.pt_node_addrs.set(this.#nodeAddress.key(address), this.#nodeAddress.value(flags));
+    this.#writes++;
+  }
+
+  deleteNodeAddress(address: Uint8Array): void {
+    if (this.#handles.pt_node_addrs.delete(this.#nodeAddress.key(address))) this.#writes++;
+  }
+
+  grace(): Promise<void> {
+    return gracePeriod();
+  }
+
+  *names(): Generator<readonly [serviceId: number, name: NameRow]> {
+    for (const { keys, values, count } of this.#handles.pt_names.lookupBatch(BATCH)) {
+      for (let i = 0; i < count; i++) yield this.#name.decode(keys, values, i);
+    }
+  }
+
+  *frontends(): Generator<FrontendRow> {
+    for (const { keys, values, count } of this.#handles.pt_frontends.lookupBatch(BATCH)) {
+      for (let i = 0; i < count; i++) yield this.#frontend.decode(keys, values, i);
+    }
+  }
+
+  service(id: number): ServiceRow {
+    const at = this.#serviceAt(id);
+    const offsets = this.#service.at;
+    return {
+      cluster: this.#services.load64(at + offsets.cluster),
+      local: this.#services.load64(at + offsets.local),
+      affinitySec: this.#services.load32(at + offsets.affinity_sec),
+    };
+  }
+
+  backend(id: number): BackendRow {
+    return this.#backends.read(id);
+  }
+
+  backendService(id: number): number {
+    return this.#backends.service(id);
+  }
+
+  backendGeneration(id: number): number {
+    return this.#backends.generation(id);
+  }
+
+  backendFlags(id: number): number {
+    return this.#backends.flags(id);
+  }
+
+  copyEndpoint(id: number, into: Uint8Array, offset: number): void {
+    this.#backends.copyEndpoint(id, into, offset);
+  }
+
+  usedBackends(): Iterable<number> {
+    return this.#backends.used(this.capacity.backends);
+  }
+
+  slots(base: number, count: number): Uint32Array {
+    return this.#slotIds.slice(base, base + count);
+  }
+
+  active(id: number): bigint {
+    return this.#active.load64(id * this.#active.elementSize);
+  }
+
+  *nodeAddresses(): Generator<readonly [address: Uint8Array, flags: number]> {
+    for (const [key, value] of this.#handles.pt_node_addrs.entries()) yield this.#nodeAddress.decode(key, value);
+  }
+
+  close(): void {
+    for (const view of [this.#services, this.#slots, this.#backendView, this.#active]) view.close();
+    if (this.#owned) for (const map of Object.values(this.#handles)) map.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #serviceAt(id: number): number {
+    const at = id * this.#services.elementSize;
+    if (at >= this.#serviceWords.byteLength) throw new RangeError(`service id ${id} is outside pt_services`);
+    return at;
+  }
+
+  #batch(map: BpfMap, keys: Uint8Array, values: Uint8Array, count: number): number {
+    if (count === 0) return 0;
+    try {
+      const written = map.updateBatch(keys, values, count);
+      this.#writes += written;
+      return written;
+    } catch (error) {
+      const { count: written = 0, code } = error as BatchError;
+      this.#writes += written;
+      if (written > 0 || FULL.has(code)) return written;
+      throw error;
+    }
+  }
+}
+
+export interface MapsOptions {
+  /** For whoever only looks: the mappings then refuse writes. */
+  readonly readOnly?: boolean;
+}

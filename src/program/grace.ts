@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// What was taken out of use and may still be seen by a running program. Everything waits for one grace period a batch,
+// off the main thread; a backend id waits for a second one after its generation has moved on, since a socket that is
+// being closed may still hold the old one.
+
+import type { MapPort } from "../datapath/port.ts";
+import type { ExtentAllocator, IdAllocator, SlotRun } from "./allocator.ts";
+
+/** Out of reach of new lookups: no row leads to it any more, no extent word, or (backends) no live flag. */
+export interface Retired {
+  readonly backends: number[];
+  readonly extents: SlotRun[];
+  readonly services: number[];
+}
+
+export function nothingRetired(): Retired {
+  return { backends: [], extents: [], services: [] };
+}
+
+function isEmpty(retired: Retired): boolean {
+  return retired.backends.length === 0 && retired.extents.length === 0 && retired.services.length === 0;
+}
+
+export interface QuarantineOptions {
+  readonly services: IdAllocator;
+  readonly backends: IdAllocator;
+  readonly slots: ExtentAllocator;
+  /** Something that was in use before became free: what was refused may fit now. */
+  readonly onFreed: () => void;
+}
+
+/** A generation is even while the id is in use and odd from its retirement on, so a restart knows free ids from stray ones. */
+export function isRetired(generation: number): boolean {
+  return generation % 2 === 1;
+}
+
+export class Quarantine {
+  readonly #port: MapPort;
+  readonly #options: QuarantineOptions;
+  #waiting: Retired = nothingRetired();
+  /** Backends whose generation has moved on, waiting for the next grace period. */
+  #moved: number[] = [];
+  #freesRoom = false;
+  #movedFreesRoom = false;
+  #running: Promise<void> | null = null;
+  #graces = 0;
+  #failure: string | null = null;
+
+  constructor(port: MapPort, options: QuarantineOptions) {
+    this.#port = port;
+    this.#options = options;
+  }
+
+  /** Grace periods waited for. */
+  get graces(): number {
+    return this.#graces;
+  }
+
+  /** Why the last round could not be finished, in words; it is taken up again by kick(). */
+  get failure(): string | null {
+    return this.#failure;
+  }
+
+  get backends(): number {
+    return this.#waiting.backends.length + this.#moved.length;
+  }
+
+  /** `freesRoom`: it was programmed, not only tried, so that its going leaves room for what was refused. */
+  add(retired: Retired, freesRoom: boolean): void {
+    if (isEmpty(retired)) return;
+    for (const id of retired.backends) this.#waiting.backends.push(id);
+    for (const run of retired.extents) this.#waiting.extents.push(run);
+    for (const id of retired.services) this.#waiting.services.push(id);
+    this.#freesRoom ||= freesRoom;
+    this.kick();
+  }
+
+  /** Starts a round unless one is under way or nothing waits. */
+  kick(): void {
+    if (this.#running !== null || (isEmpty(this.#waiting) && this.#moved.length === 0)) return;
+    this.#running = this.#run().finally(() => {
+      this.#running = null;
+    });
+  }
+
+  /** Resolves when nothing is left that a grace period can free. */
+  async settled(): Promise<void> {
+    while (this.#running !== null) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    this.#failure = null;
+    while (this.#failure === null && (!isEmpty(this.#waiting) || this.#moved.length > 0)) {
+      const batch = this.#waiting;
+      const moved = this.#moved;
+      const freesRoom = this.#freesRoom;
+      const movedFreesRoom = this.#movedFreesRoom;
+      this.#waiting = nothingRetired();
+      this.#moved = [];
+      this.#freesRoom = false;
+      this.#movedFreesRoom = false;
+      try {
+        await this.#port.grace();
+        this.#graces++;
+      } catch (error) {
+        this.#failure = `no grace period: ${(error as Error).message}`;
+        this.#freesRoom ||= freesRoom;
+        this.#movedFreesRoom ||= movedFreesRoom;
+        this.#takeBack(batch, moved);
+        return;
+      }
+      this.#free(batch, moved);
+      this.#movedFreesRoom ||= freesRoom;
+      if (freesRoom || movedFreesRoom) this.#options.onFreed();
+    }
+  }
+
+  #takeBack(batch: Retired, moved: readonly number[]): void {
+    this.#moved = [...moved, ...this.#moved];
+    this.#waiting = {
+      backends: [...batch.backends, ...this.#waiting.backends],
+      extents: [...batch.extents, ...this.#waiting.extents],
+      services: [...batch.services, ...this.#waiting.services],
+    };
+  }
+
+  #free(batch: Retired, moved: readonly number[]): void {
+    for (const id of moved) {
+      if (this.#port.active(id) !== 0n) this.#port.resetActive(id);
+      this.#options.backends.release(id);
+    }
+    for (const id of batch.backends) {
+      const generation = this.#port.backendGeneration(id);
+      if (!isRetired(generation)) this.#port.setBackendGeneration(id, (generation + 1) >>> 0);
+      this.#moved.push(id);
+    }
+    for (const { base, count } of batch.extents) this.#options.slots.release(base, count);
+    for (const id of batch.services) this.#freeService(id);
+  }
+
+  /** The name goes last: by it a restart finds what is left of a unit. */
+  #freeService(id: number): void {
+    try {
+      this.#port.deleteName(id);
+      this.#options.services.release(id);
+    } catch (error) {
+      this.#failure = `name of service id ${id} not deleted: ${(error as Error).message}`;
+      this.#waiting.services.push(id);
+    }
+  }
+}

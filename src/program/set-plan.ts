@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// The difference between the endpoints a unit has and those it should have: ids for the new ones and, where a set's
+// members change, an extent. Takes ids and slots from the allocators, or nothing at all; writes nothing.
+
+import { ENDPOINT_STRIDE, type Unit } from "../compile/unit.ts";
+import { ALGORITHM } from "../datapath/layout.ts";
+import { type ExtentAllocator, extentSize, type IdAllocator } from "./allocator.ts";
+import { DROPPED, type Extent, REJECTED, SETS, type SetName, type UnitState } from "./unit-state.ts";
+
+const KEY_BYTES = 18;
+const FLAGS_AT = 18;
+
+/** A kept endpoint whose flags change. */
+export interface FlagChange {
+  readonly id: number;
+  readonly before: number;
+  readonly after: number;
+}
+
+export interface ExtentPlan {
+  readonly before: Extent;
+  readonly after: Extent;
+  /** What is to be written before the word is published: nothing, the added ids behind the old ones, or all. */
+  readonly slots: "none" | "append" | "all";
+}
+
+export interface SetPlan {
+  readonly endpoints: Uint8Array;
+  readonly backendIds: Uint32Array;
+  /** Indexes into endpoints. */
+  readonly added: readonly number[];
+  readonly removedIds: readonly number[];
+  readonly changed: readonly FlagChange[];
+  /** Ids that joined each set, for an append. */
+  readonly joined: Readonly<Record<SetName, readonly number[]>>;
+  readonly extents: Readonly<Record<SetName, ExtentPlan>>;
+}
+
+export interface Allocators {
+  readonly backends: IdAllocator;
+  readonly slots: ExtentAllocator;
+}
+
+interface Merge {
+  readonly endpoints: Uint8Array;
+  readonly backendIds: Uint32Array;
+  readonly added: number[];
+  readonly removedIds: number[];
+  readonly changed: FlagChange[];
+  readonly joined: Record<SetName, number[]>;
+  readonly left: Record<SetName, boolean>;
+}
+
+export function flagsAt(endpoints: Uint8Array, index: number): number {
+  return endpoints[index * ENDPOINT_STRIDE + FLAGS_AT] ?? 0;
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** Order of two endpoints by address and port: negative, 0 or positive. */
+export function compareEndpoints(a: Uint8Array, aIndex: number, b: Uint8Array, bIndex: number): number {
+  const left = aIndex * ENDPOINT_STRIDE;
+  const right = bIndex * ENDPOINT_STRIDE;
+  for (let i = 0; i < KEY_BYTES; i++) {
+    const difference = (a[left + i] ?? 0) - (b[right + i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** What an empty set of the unit answers. */
+function emptyExtent(unit: Unit, set: SetName): Extent {
+  return set === "local" && unit.emptyLocal === "drop" ? DROPPED : REJECTED;
+}
+
+/** Whether the kernel has these endpoints, sets and answers already. */
+export function setsAreCurrent(state: UnitState, unit: Unit): boolean {
+  if (state.stale.size > 0 || !sameBytes(state.endpoints, unit.endpoints)) return false;
+  return (Object.keys(SETS) as SetName[]).every(
+    (set) => state.extents[set].count > 0 || state.extents[set].algorithm === emptyExtent(unit, set).algorithm,
+  );
+}
+
+/** The plan, or in words what there is no room for; then nothing is held. */
+export function planSets(state: UnitState, unit: Unit, from: Allocators): SetPlan | string {
+  const merge = mergeEndpoints(state, unit.endpoints);
+  if (!takeIds(merge, from.backends)) {
+    return `pt_backends is full: ${merge.added.length} of ${from.backends.limit} ids wanted, ${from.backends.used} in use`;
+  }
+  const cluster = planExtent(state, unit, { set: "cluster", merge, from });
+  const local = typeof cluster === "string" ? cluster : planExtent(state, unit, { set: "local", merge, from });
+  if (typeof cluster === "string" || typeof local === "string") {
+    for (const index of merge.added) from.backends.release(merge.backendIds[index] ?? 0);
+    if (typeof cluster !== "string") releaseUnpublished(cluster, from.slots);
+    return typeof cluster === "string" ? cluster : String(local);
+  }
+  return { ...merge, extents: { cluster, local } };
+}
+
+/** Gives back what a plan took; only while nothing of it was written. */
+export function dropPlan(plan: SetPlan, to: Allocators): void {
+  for (const index of plan.added) to.backends.release(plan.backendIds[index] ?? 0);
+  releaseUnpublished(plan.extents.cluster, to.slots);
+  releaseUnpublished(plan.extents.local, to.slots);
+}
+
+/** Ids in a set, in the order of the endpoints. */
+export function membersOf(endpoints: Uint8Array, backendIds: Uint32Array, set: SetName): Uint32Array {
+  return backendIds.filter((_, index) => (flagsAt(endpoints, index) & SETS[set]) !== 0);
+}
+
+function releaseUnpublished(plan: ExtentPlan, slots: ExtentAllocator): void {
+  if (plan.slots === "all") slots.release(plan.after.base, plan.after.count);
+}
+
+/** Both lists ascend by address and port, so one pass tells kept, added and removed apart. */
+function mergeEndpoints(state: UnitState, endpoints: Uint8Array): Merge {
+  const oldCount = state.backendIds.length;
+  const newCount = endpoints.length / ENDPOINT_STRIDE;
+  const merge: Merge = {
+    endpoints,
+    backendIds: new Uint32Array(newCount),
+    added: [],
+    removedIds: [],
+    changed: [],
+    joined: { cluster: [], local: [] },
+    left: { cluster: false, local: false },
+  };
+  let old = 0;
+  for (let index = 0; index < newCount; ) {
+    const order = old < oldCount ? compareEndpoints(state.endpoints, old, endpoints, index) : 1;
+    if (order < 0) remove(merge, state, old++);
+    else if (order > 0) merge.added.push(index++);
+    else keep(merge, state, old++, index++);
+  }
+  while (old < oldCount) remove(merge, state, old++);
+  return merge;
+}
+
+function remove(merge: Merge, state: UnitState, old: number): void {
+  merge.removedIds.push(state.backendIds[old] ?? 0);
+  const flags = flagsAt(state.endpoints, old);
+  for (const set of ["cluster", "local"] as const) if ((flags & SETS[set]) !== 0) merge.left[set] = true;
+}
+
+function keep(merge: Merge, state: UnitState, old: number, index: number): void {
+  const id = state.backendIds[old] ?? 0;
+  merge.backendIds[index] = id;
+  const before = flagsAt(state.endpoints, old);
+  const after = flagsAt(merge.endpoints, index);
+  if (before === after) return;
+  merge.changed.push({ id, before, after });
+  for (const set of ["cluster", "local"] as const) {
+    if ((before & ~after & SETS[set]) !== 0) merge.left[set] = true;
+    if ((after & ~before & SETS[set]) !== 0) merge.joined[set].push(id);
+  }
+}
+
+/** All ids or none. */
+function takeIds(merge: Merge, ids: IdAllocator): boolean {
+  for (const [taken, index] of merge.added.entries()) {
+    const id = ids.allocate();
+    if (id === 0) {
+      for (const other of merge.added.slice(0, taken)) ids.release(merge.backendIds[other] ?? 0);
+      return false;
+    }
+    merge.backendIds[index] = id;
+    const flags = flagsAt(merge.endpoints, index);
+    for (const set of ["cluster", "local"] as const) if ((flags & SETS[set]) !== 0) merge.joined[set].push(id);
+  }
+  return true;
+}
+
+function planExtent(
+  state: UnitState,
+  unit: Unit,
+  { set, merge, from }: { set: SetName; merge: Merge; from: Allocators },
+): ExtentPlan | string {
+  const before = state.extents[set];
+  const stale = state.stale.has(set);
+  const joined = merge.joined[set].length;
+  const left = merge.left[set] || stale;
+  const count = left ? countMembers(merge.endpoints, set) : before.count + joined;
+  if (count === 0) return { before, after: emptyExtent(unit, set), slots: "none" };
+  if (!left && joined === 0) return { before, after: before, slots: "none" };
+  if (!left && count <= before.limit) return { before, after: { ...before, count }, slots: "append" };
+  const base = from.slots.allocate(count);
+  if (base < 0) {
+    const { used, capacity } = from.slots;
+    return `pt_slots has no run of ${extentSize(count)} free slots: ${used} of ${capacity} in use`;
+  }
+  return { before, after: { base, count, algorithm: ALGORITHM.RANDOM, limit: extentSize(count) }, slots: "all" };
+}
+
+function countMembers(endpoints: Uint8Array, set: SetName): number {
+  let count = 0;
+  for (let at = FLAGS_AT; at < endpoints.length; at += ENDPOINT_STRIDE)
+    if (((endpoints[at] ?? 0) & SETS[set]) !== 0) count++;
+  return count;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// The single steps by which a unit's ids, sets and rows get into the maps, come back out, or go. Each leaves the state
+// as the maps are; the order between them is programmer.ts'.
+
+import { ENDPOINT_STRIDE, type Unit } from "../compile/unit.ts";
+import type { MapPort } from "../datapath/port.ts";
+import type { Protocol } from "../model/types.ts";
+import { isRetired, nothingRetired, type Retired } from "./grace.ts";
+import { type ExtentPlan, flagsAt, membersOf, type SetPlan } from "./set-plan.ts";
+import { DAMAGED, type Extent, REJECTED, SETS, type SetName, sameWord, type UnitState, wordOf } from "./unit-state.ts";
+
+const SET_NAMES = Object.keys(SETS) as SetName[];
+
+/** What is about to be done to one unit. */
+export interface SetChange {
+  readonly unit: Unit;
+  readonly state: UnitState;
+  /** The service id is new: nothing leads to it yet. */
+  readonly fresh: boolean;
+  /** null: endpoints and sets stay. */
+  readonly sets: SetPlan | null;
+}
+
+export class UnitWriter {
+  readonly #port: MapPort;
+  /** Filled for each backend in turn: a cold start writes hundreds of thousands. */
+  readonly #row = {
+    address: new Uint8Array(16),
+    port: 0,
+    protocol: 6 as Protocol,
+    serviceId: 0,
+    generation: 0,
+    flags: 0,
+  };
+
+  constructor(port: MapPort) {
+    this.#port = port;
+  }
+
+  /** Writes everything the unit gains and publishes every set that has members. */
+  writeSets({ unit, state, fresh, sets }: SetChange): void {
+    if (unit.affinitySec !== state.affinitySec) this.#port.setAffinity(state.serviceId, unit.affinitySec);
+    if (sets === null) return;
+    for (const index of sets.added) this.#writeBackend(state.serviceId, sets, index, unit.protocol);
+    for (const { id, before, after } of sets.changed) {
+      if ((after & ~before) !== 0) this.#port.setBackendFlags(id, before | after);
+    }
+    for (const set of SET_NAMES) this.#writeSlots(sets, set);
+    for (const set of SET_NAMES) {
+      const { before, after } = sets.extents[set];
+      if ((fresh || after.count > 0) && !sameWord(before, after)) this.#publish(state.serviceId, set, after);
+    }
+  }
+
+  /** Publishes the sets that became empty, takes leavers out of use and makes the plan the state. */
+  finishSets({ unit, state, fresh, sets }: SetChange): Retired {
+    const retired = nothingRetired();
+    state.affinitySec = unit.affinitySec;
+    if (sets === null) return retired;
+    for (const set of SET_NAMES) {
+      const { before, after } = sets.extents[set];
+      if (!fresh && after.count === 0 && !sameWord(before, after)) this.#publish(state.serviceId, set, after);
+    }
+    for (const { id, before, after } of sets.changed) {
+      if ((before & ~after) !== 0) this.#port.setBackendFlags(id, after);
+    }
+    for (const id of sets.removedIds) this.#retireBackend(id, retired);
+    for (const set of SET_NAMES) {
+      const { before, after, slots } = sets.extents[set];
+      if (before.count > 0 && slots !== "append" && !sameWord(before, after)) retired.extents.push(before);
+      state.extents[set] = after;
+    }
+    state.endpoints = sets.endpoints;
+    state.backendIds = sets.backendIds;
+    state.stale.clear();
+    return retired;
+  }
+
+  /** Undoes writeSets: the old words again, what was added out of use. */
+  revertSets({ unit, state, sets }: SetChange): Retired {
+    const retired = nothingRetired();
+    if (unit.affinitySec !== state.affinitySec) this.#port.setAffinity(state.serviceId, state.affinitySec);
+    if (sets === null) return retired;
+    for (const set of SET_NAMES) this.#revertExtent(state, set, { plan: sets.extents[set], retired });
+    for (const { id, before, after } of sets.changed) {
+      if ((after & ~before) !== 0) this.#port.setBackendFlags(id, before);
+    }
+    for (const index of sets.added) this.#retireBackend(sets.backendIds[index] ?? 0, retired);
+    return retired;
+  }
+
+  /** Takes a unit without rows out of use altogether. Its name goes after the grace period. */
+  retireUnit(state: UnitState): Retired {
+    const retired = nothingRetired();
+    if (state.serviceId === 0) return retired;
+    for (const set of SET_NAMES) {
+      const extent = state.extents[set];
+      if (!sameWord(extent, REJECTED)) this.#publish(state.serviceId, set, REJECTED);
+      if (extent.count > 0) retired.extents.push(extent);
+      state.extents[set] = REJECTED;
+    }
+    for (const id of state.backendIds) this.#retireBackend(id, retired);
+    retired.services.push(state.serviceId);
+    state.endpoints = new Uint8Array(0);
+    state.backendIds = new Uint32Array(0);
+    return retired;
+  }
+
+  #publish(serviceId: number, set: SetName, extent: Extent): void {
+    if (set === "cluster") this.#port.setCluster(serviceId, wordOf(extent));
+    else this.#port.setLocal(serviceId, wordOf(extent));
+  }
+
+  #writeBackend(serviceId: number, sets: SetPlan, index: number, protocol: Protocol): void {
+    const id = sets.backendIds[index] ?? 0;
+    const at = index * ENDPOINT_STRIDE;
+    const generation = this.#port.backendGeneration(id);
+    const row = this.#row;
+    for (let i = 0; i < 16; i++) row.address[i] = sets.endpoints[at + i] ?? 0;
+    row.port = ((sets.endpoints[at + 16] ?? 0) << 8) | (sets.endpoints[at + 17] ?? 0);
+    row.protocol = protocol;
+    row.serviceId = serviceId;
+    row.generation = isRetired(generation) ? (generation + 1) >>> 0 : generation;
+    row.flags = flagsAt(sets.endpoints, index);
+    this.#port.writeBackend(id, row);
+  }
+
+  #writeSlots(sets: SetPlan, set: SetName): void {
+    const { before, after, slots } = sets.extents[set];
+    if (slots === "append") this.#port.writeSlots(before.base + before.count, Uint32Array.from(sets.joined[set]));
+    if (slots === "all") this.#port.writeSlots(after.base, membersOf(sets.endpoints, sets.backendIds, set));
+  }
+
+  #revertExtent(state: UnitState, set: SetName, { plan, retired }: { plan: ExtentPlan; retired: Retired }): void {
+    const { before, after, slots } = plan;
+    const old = before === DAMAGED ? REJECTED : before;
+    if (after.count > 0 && !sameWord(before, after)) this.#publish(state.serviceId, set, old);
+    if (slots === "all") retired.extents.push(after);
+    state.extents[set] = slots === "append" ? { ...old, limit: old.count } : old;
+  }
+
+  #retireBackend(id: number, retired: Retired): void {
+    if (this.#port.backendFlags(id) !== 0) this.#port.setBackendFlags(id, 0);
+    retired.backends.push(id);
+  }
+}
