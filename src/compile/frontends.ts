@@ -48,12 +48,13 @@ export function offerFrontends(service: Service, options: CompileOptions): Offer
   const refuse = (field: string, reason: string): void => {
     problems.push({ kind: "Service", key: `${service.namespace}/${service.name}`, field, reason });
   };
-  const addresses = serviceAddresses(service, options, refuse);
   const families = ([4, 6] as const).filter((family) => service.clusterIps.some((ip) => familyOfText(ip) === family));
+  if (families.length === 0) return { ports: [], problems };
+  const addresses = serviceAddresses(service, options, refuse);
   const taken = new Set<string>();
   const ports: PortOffer[] = [];
   for (const [index, port] of service.ports.entries()) {
-    if (families.length === 0 || !acceptPort(port, index, refuse)) continue;
+    if (!acceptPort(port, index, refuse)) continue;
     for (const family of families) {
       const candidates: Candidate[] = [];
       for (const candidate of candidatesOf(service, index, family, addresses)) {

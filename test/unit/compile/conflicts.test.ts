@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Claims against the plain rule, under random histories: the oldest claimant wins, and whoever is concerned is told.
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type Claimant, Claims } from "../../../src/compile/conflicts.ts";
+
+const CLAIMS = ["a", "b", "c"];
+const KEYS = ["default/x", "default/y", "other/x"];
+
+const change = fc.record({
+  key: fc.constantFrom(...KEYS),
+  createdMs: fc.nat(2),
+  claims: fc.subarray(CLAIMS),
+});
+
+function winnerOf(claim: string, claimants: Iterable<Claimant>): string | undefined {
+  const holders = [...claimants].filter(({ claims }) => claims.includes(claim));
+  return holders.sort((a, b) => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1))[0]?.key;
+}
+
+test("the winner is the oldest claimant, and everybody whose winner changed is affected", () => {
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 20 }), (history) => {
+      const claims = new Claims();
+      const model = new Map<string, Claimant>();
+      for (const step of history) {
+        const before = CLAIMS.map((claim) => winnerOf(claim, model.values()));
+        model.set(step.key, step);
+        const affected = new Set<string>();
+        claims.set(step, affected);
+        const after = CLAIMS.map((claim) => winnerOf(claim, model.values()));
+        expect(CLAIMS.map((claim) => claims.winner(claim))).toEqual(after);
+        const told = CLAIMS.filter((_, i) => before[i] !== after[i]).flatMap((claim) =>
+          [...model.values()]
+            .filter(({ key, claims: theirs }) => key !== step.key && theirs.includes(claim))
+            .map(({ key }) => key),
+        );
+        expect([...affected].sort()).toEqual([...new Set(told)].sort());
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});

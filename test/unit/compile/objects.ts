@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small Services and EndpointSlices for tests: everything has a plain default.
+
+import { ADDRESS_BYTES, familyOfText, parseAddress } from "../../../src/model/address.ts";
+import { CONDITION, type EndpointSlice, PROTOCOL, type Service } from "../../../src/model/types.ts";
+
+/** One TCP port "http" 80 at 10.96.0.1, created at 0. */
+export function service(name: string, change: Partial<Service> = {}): Service {
+  return {
+    namespace: "default",
+    name,
+    uid: "",
+    createdMs: 0,
+    type: "ClusterIP",
+    clusterIps: ["10.96.0.1"],
+    externalIps: [],
+    loadBalancerIps: [],
+    ports: [{ name: "http", protocol: PROTOCOL.TCP, port: 80, nodePort: 0 }],
+    internalLocal: false,
+    externalLocal: false,
+    affinitySec: 0,
+    ...change,
+  };
+}
+
+/** Port "http" 8080; every endpoint ready on node-b. The family is the first address'. */
+export function slice(
+  name: string,
+  serviceName: string,
+  addresses: readonly string[],
+  change: Partial<EndpointSlice> = {},
+): EndpointSlice {
+  const bytes = new Uint8Array(addresses.length * ADDRESS_BYTES);
+  for (const [i, address] of addresses.entries()) parseAddress(address, bytes, i * ADDRESS_BYTES);
+  return {
+    namespace: "default",
+    name,
+    serviceName,
+    family: familyOfText(addresses[0] ?? ""),
+    ports: [{ name: "http", protocol: PROTOCOL.TCP, port: 8080 }],
+    count: addresses.length,
+    addresses: bytes,
+    conditions: new Uint8Array(addresses.length).fill(CONDITION.READY | CONDITION.SERVING),
+    nodeNames: addresses.map(() => "node-b"),
+    ...change,
+  };
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// ClusterIPs and the Services with an endpoint at one, against plain lists, under random histories.
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { ServiceAddresses } from "../../../src/compile/service-addresses.ts";
+import { addressBytes, formatAddress } from "../../../src/model/address.ts";
+import type { EndpointSlice } from "../../../src/model/types.ts";
+import { slice } from "./objects.ts";
+
+/** Two of one IPv4 /16 and one of another; the same in IPv6. */
+const ADDRESSES = ["10.1.0.1", "10.1.255.1", "10.2.0.1", "fd00::1", "fd00:0:0:1::1", "fd01::1"];
+const KEYS = ["default/a", "default/b", "default/c"];
+
+const change = fc.record({
+  key: fc.constantFrom(...KEYS),
+  what: fc.constantFrom("ips", "endpoints"),
+  addresses: fc.subarray(ADDRESSES),
+});
+
+test("owners, ClusterIPs and affected Services are those of the lists", () => {
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 20 }), (history) => {
+      const index = new ServiceAddresses();
+      const ips = new Map<string, readonly string[]>();
+      const endpoints = new Map<string, readonly EndpointSlice[]>();
+      for (const { key, what, addresses } of history) {
+        if (what === "endpoints") {
+          const slices = addresses.map((address, i) => slice(`s-${i}`, "x", [address]));
+          endpoints.set(key, slices);
+          index.setEndpoints(key, slices);
+          continue;
+        }
+        const before = new Set([...ips.values()].flat());
+        ips.set(key, addresses);
+        const after = new Set([...ips.values()].flat());
+        const affected = new Set<string>();
+        index.setClusterIps(key, addresses, (other) => endpoints.get(other) ?? [], affected);
+        const changed = ADDRESSES.filter((address) => before.has(address) !== after.has(address));
+        const concerned = KEYS.filter((other) =>
+          endpoints.get(other)?.some((item) => changed.includes(formatAddress(item.addresses))),
+        );
+        expect([...affected].sort()).toEqual(concerned);
+        for (const address of ADDRESSES) {
+          expect(index.isClusterIp(addressBytes(address), 0)).toBe(after.has(address));
+          expect([...index.ownersOf(address)].sort()).toEqual(
+            KEYS.filter((other) => ips.get(other)?.includes(address)),
+          );
+        }
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("only the slices of Services in the address' network are looked at", () => {
+  const index = new ServiceAddresses();
+  for (let i = 0; i < 100; i++) index.setEndpoints(`default/s-${i}`, [slice("s", "x", [`10.${i}.0.1`])]);
+  const asked: string[] = [];
+  const slicesOf = (key: string): readonly EndpointSlice[] => {
+    asked.push(key);
+    return [];
+  };
+  index.setClusterIps("default/new", ["10.200.0.1"], slicesOf, new Set());
+  index.setClusterIps("default/other", ["10.7.3.3"], slicesOf, new Set());
+  expect(asked).toEqual(["default/s-7"]);
+});
+
+test("what is no address has no owner", () => {
+  expect(new ServiceAddresses().ownersOf("fe80::1%eth0")).toEqual([]);
+});
