@@ -73,11 +73,13 @@ export class Bed {
   /** Scratch folder: programs, manifests, logs. */
   readonly dir: string;
   readonly #name = `${PREFIX}-${process.pid}`;
-  readonly #server = `${this.#name}-srv`;
+  /** The namespace that answers for the endpoints. */
+  readonly server = `${this.#name}-srv`;
   readonly #cgroups = join(cgroupMount(), this.#name);
   readonly #netns: string[] = [];
   readonly #mounts: string[] = [];
   readonly #daemons: Daemon[] = [];
+  readonly #last: (() => Promise<void>)[] = [];
   #nodes = 0;
   #closing: Promise<void> | undefined;
 
@@ -113,8 +115,8 @@ export class Bed {
   }
 
   async #startServer(): Promise<void> {
-    await this.#addNetns(this.#server);
-    const place: Place = { netns: this.#server };
+    await this.#addNetns(this.server);
+    const place: Place = { netns: this.server };
     await command(["ip", "-batch", "-"], place, `link set lo up\nroute add local ${ENDPOINT_RANGE} dev lo\n`);
     const program = await this.compile("server");
     const args = [program, SERVER_CPU, ENDPOINT_PORT, ECHO_PORT].map(String);
@@ -152,9 +154,12 @@ export class Bed {
     const node = { netns: `${this.#name}-${label}`, pod: `${this.#name}-${label}-pod`, address: `172.20.${k}.1` };
     await this.#addNetns(node.netns);
     await this.#addNetns(node.pod);
-    await command(["ip", "-batch", "-"], { netns: node.netns }, `
+    await command(
+      ["ip", "-batch", "-"],
+      { netns: node.netns },
+      `
       link set lo up
-      link add eth0 address ${mac(k, 1)} type veth peer name n${k} address ${mac(k, 2)} netns ${this.#server}
+      link add eth0 address ${mac(k, 1)} type veth peer name n${k} address ${mac(k, 2)} netns ${this.server}
       addr add ${node.address}/24 dev eth0
       link set eth0 up
       link add pod0 address ${mac(k, 3)} type veth peer name eth0 address ${mac(k, 4)} netns ${node.pod}
@@ -162,20 +167,29 @@ export class Bed {
       link set pod0 up
       neigh replace 172.20.${k}.2 lladdr ${mac(k, 2)} nud permanent dev eth0
       neigh replace 10.200.${k}.2 lladdr ${mac(k, 4)} nud permanent dev pod0
-    `);
-    await command(["ip", "-batch", "-"], { netns: this.#server }, `
+    `,
+    );
+    await command(
+      ["ip", "-batch", "-"],
+      { netns: this.server },
+      `
       addr add 172.20.${k}.2/24 dev n${k}
       link set n${k} up
       route add 10.200.${k}.0/24 via ${node.address}
       neigh replace ${node.address} lladdr ${mac(k, 1)} nud permanent dev n${k}
-    `);
-    await command(["ip", "-batch", "-"], { netns: node.pod }, `
+    `,
+    );
+    await command(
+      ["ip", "-batch", "-"],
+      { netns: node.pod },
+      `
       link set lo up
       addr add 10.200.${k}.2/24 dev eth0
       link set eth0 up
       route add default via 10.200.${k}.1
       neigh replace 10.200.${k}.1 lladdr ${mac(k, 3)} nud permanent dev eth0
-    `);
+    `,
+    );
     await command(["ip", "route", "add", "default", "via", `172.20.${k}.2`], { netns: node.netns });
     await command(["sysctl", "-qw", "net.ipv4.ip_forward=1"], { netns: node.netns });
     return node;
@@ -210,6 +224,11 @@ export class Bed {
     return file;
   }
 
+  /** Calls `action` first when the bed is removed. */
+  atClose(action: () => Promise<void>): void {
+    this.#last.push(action);
+  }
+
   /** Removes everything that was made; safe to call twice and after a failure half-way. */
   close(): Promise<void> {
     this.#closing ??= this.#removeAll();
@@ -217,6 +236,7 @@ export class Bed {
   }
 
   async #removeAll(): Promise<void> {
+    for (const action of this.#last) await action();
     await Promise.all(this.#daemons.map((daemon) => daemon.stop("SIGTERM", 5_000)));
     for (const mount of this.#mounts) await command(["umount", mount]).catch(() => command(["umount", "-l", mount]));
     for (const name of this.#netns) await command(["ip", "netns", "del", name]).catch(() => undefined);

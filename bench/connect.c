@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One process that visits every arm in random order, a block of calls at a time, so that whatever disturbs the machine
- * disturbs all arms alike. An arm is a network namespace, a cgroup, a protocol and the addresses it calls.
- *   connect run ARMS OUT ROUNDS BLOCK SEED CPU    one block an arm in each round; OUT as write_results() says
- *   connect hold ARMS NAME COUNT                  opens COUNT connections of one arm, prints "held", closes them after
- *                                                 a line on standard input and prints "closed"
- * ARMS: lines of "NAME tcp|udp|udp-connected NETNS CGROUP PORT ADDRESS[,ADDRESS…]".
+ * One process that visits every arm in random order, a block of calls at a time, so that whatever
+ * disturbs the machine disturbs all arms alike. An arm is a network namespace, a cgroup, a protocol
+ * and the addresses it calls. connect run ARMS OUT ROUNDS BLOCK SEED CPU    one block an arm in
+ * each round; OUT as write_results() says connect hold ARMS NAME COUNT                  opens COUNT
+ * connections of one arm, prints "held", closes them after a line on standard input and prints
+ * "closed" ARMS: lines of "NAME tcp|udp|udp-connected NETNS CGROUP PORT ADDRESS[,ADDRESS…]".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,10 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_ARMS 512
+#define MAX_ARMS      512
 #define MAX_ADDRESSES 64
-#define WARM_UP 2
-#define ANSWER_NS 1000000000ULL /* a datagram not answered by then is lost */
+#define WARM_UP	      2
+#define ANSWER_NS     1000000000ULL /* a datagram not answered by then is lost */
 
 enum kind { TCP, UDP, UDP_CONNECTED };
 
@@ -34,9 +34,10 @@ struct arm {
 	int netns, cgroup;
 	int address_count;
 	struct sockaddr_in addresses[MAX_ADDRESSES];
-	uint32_t failures;    /* calls that returned an error or no answer */
-	uint32_t wrong_peers; /* getpeername or recvfrom named another address than the one called */
-	uint32_t *blocks;     /* rounds × {ns in the first call, ns in the whole exchange} */
+	uint32_t failures; /* calls that returned an error or no answer */
+	uint32_t
+	    wrong_peers;  /* getpeername or recvfrom named another address than the one called */
+	uint32_t *blocks; /* rounds × {ns in the first call, ns in the whole exchange} */
 };
 
 struct timing {
@@ -98,7 +99,8 @@ static void parse_addresses(struct arm *arm, char *list, int port)
 	for (char *word = strtok(list, ","); word; word = strtok(NULL, ",")) {
 		struct sockaddr_in *address = &arm->addresses[arm->address_count++];
 
-		if (arm->address_count > MAX_ADDRESSES || inet_pton(AF_INET, word, &address->sin_addr) != 1) {
+		if (arm->address_count > MAX_ADDRESSES ||
+		    inet_pton(AF_INET, word, &address->sin_addr) != 1) {
 			fprintf(stderr, "connect: bad address %s in %s\n", word, arm->name);
 			exit(2);
 		}
@@ -118,7 +120,8 @@ static void read_arms(const char *path)
 		die(path);
 	for (;;) {
 		arm = &arms[arm_count];
-		if (fscanf(file, "%63s %31s %127s %383s %d %1199s", arm->name, kind, netns, cgroup, &port, addresses) != 6)
+		if (fscanf(file, "%63s %31s %127s %383s %d %1199s", arm->name, kind, netns, cgroup,
+			   &port, addresses) != 6)
 			break;
 		arm->kind = parse_kind(kind);
 		arm->netns = open_at("/run/netns/%s", netns, O_RDONLY);
@@ -146,7 +149,7 @@ static int same(const struct sockaddr_in *a, const struct sockaddr_in *b)
 /* A closed connection leaves by RST: no TIME_WAIT uses up the ports of 100,000 connections. */
 static int open_tcp(void)
 {
-	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)))
@@ -156,7 +159,7 @@ static int open_tcp(void)
 
 static void check_peer(struct arm *arm, int fd, const struct sockaddr_in *called)
 {
-	struct sockaddr_in peer = { 0 };
+	struct sockaddr_in peer = {0};
 	socklen_t length = sizeof(peer);
 
 	if (getpeername(fd, (struct sockaddr *)&peer, &length) || !same(&peer, called))
@@ -184,10 +187,11 @@ static void call_tcp(struct arm *arm, struct timing *timing)
 	}
 }
 
-static void call_udp(struct arm *arm, int fd, const struct sockaddr_in *called, struct timing *timing)
+static void call_udp(struct arm *arm, int fd, const struct sockaddr_in *called,
+		     struct timing *timing)
 {
 	const struct sockaddr *to = arm->kind == UDP ? (const struct sockaddr *)called : NULL;
-	struct sockaddr_in from = { 0 };
+	struct sockaddr_in from = {0};
 	socklen_t length = sizeof(from);
 	uint64_t start, sent, ended;
 	char data[32] = "portolan";
@@ -201,7 +205,8 @@ static void call_udp(struct arm *arm, int fd, const struct sockaddr_in *called, 
 		return;
 	}
 	do {
-		n = recvfrom(fd, data, sizeof(data), MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+		n = recvfrom(fd, data, sizeof(data), MSG_DONTWAIT, (struct sockaddr *)&from,
+			     &length);
 		ended = now_ns();
 	} while (n < 0 && errno == EAGAIN && ended - sent < ANSWER_NS);
 	if (n != sizeof(data))
@@ -221,7 +226,8 @@ static void run_udp(struct arm *arm, int calls, struct timing *timing)
 
 	if (fd < 0)
 		die("socket");
-	if (arm->kind == UDP_CONNECTED && connect(fd, (const struct sockaddr *)called, sizeof(*called)))
+	if (arm->kind == UDP_CONNECTED &&
+	    connect(fd, (const struct sockaddr *)called, sizeof(*called)))
 		arm->failures++;
 	for (int i = -WARM_UP; i < calls; i++)
 		call_udp(arm, fd, called, i < 0 ? NULL : timing);
@@ -230,7 +236,7 @@ static void run_udp(struct arm *arm, int calls, struct timing *timing)
 
 static struct timing run_block(struct arm *arm, int calls)
 {
-	struct timing timing = { 0 };
+	struct timing timing = {0};
 
 	enter(arm);
 	if (arm->kind == TCP)
@@ -267,11 +273,12 @@ static void run_round(int round, int calls)
 	}
 }
 
-/* u32 words: arms, rounds, calls in a block; then for each arm: failures, wrong peers, rounds × {first, whole} ns. */
+/* u32 words: arms, rounds, calls in a block; then for each arm: failures, wrong peers, rounds ×
+ * {first, whole} ns. */
 static void write_results(const char *path, uint32_t rounds, uint32_t calls)
 {
 	FILE *file = fopen(path, "we");
-	uint32_t header[3] = { arm_count, rounds, calls };
+	uint32_t header[3] = {arm_count, rounds, calls};
 
 	if (!file)
 		die(path);
@@ -320,7 +327,8 @@ static int hold(const char *name, int count)
 	}
 	enter(arm);
 	for (int i = 0; i < count; i++) {
-		const struct sockaddr_in *called = &arm->addresses[random_below(arm->address_count)];
+		const struct sockaddr_in *called =
+		    &arm->addresses[random_below(arm->address_count)];
 
 		fds[i] = open_tcp();
 		if (connect(fds[i], (const struct sockaddr *)called, sizeof(*called)))
@@ -351,6 +359,8 @@ int main(int argc, char **argv)
 		read_arms(argv[2]);
 		return hold(argv[3], atoi(argv[4]));
 	}
-	fprintf(stderr, "usage: connect run ARMS OUT ROUNDS BLOCK SEED CPU | connect hold ARMS NAME COUNT\n");
+	fprintf(
+	    stderr,
+	    "usage: connect run ARMS OUT ROUNDS BLOCK SEED CPU | connect hold ARMS NAME COUNT\n");
 	return 2;
 }

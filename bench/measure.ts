@@ -33,8 +33,14 @@ function decode(bytes: Uint8Array, arms: readonly Arm[]): Measured {
     const [failures = 0, wrongPeers = 0] = words.subarray(start, start + 2);
     if (failures + wrongPeers > 0) faults.push({ arm: name, failures, wrongPeers });
     const sample = (round: number, part: number): number => (words[start + 2 + 2 * round + part] ?? 0) / block;
-    first.set(name, Float64Array.from({ length: rounds }, (_, round) => sample(round, 0)));
-    whole.set(name, Float64Array.from({ length: rounds }, (_, round) => sample(round, 1)));
+    first.set(
+      name,
+      Float64Array.from({ length: rounds }, (_, round) => sample(round, 0)),
+    );
+    whole.set(
+      name,
+      Float64Array.from({ length: rounds }, (_, round) => sample(round, 1)),
+    );
   });
   return { first: new Run(first), whole: new Run(whole), rounds, block, faults };
 }
@@ -44,7 +50,10 @@ export async function measure(bed: Bed, program: string, arms: readonly Arm[], r
   const input = bed.write("arms", armsFile(arms));
   const output = join(bed.dir, "blocks");
   const seed = String(Date.now() % 1_000_000);
-  const client = bed.daemon([program, "run", input, output, String(rounds), String(BLOCK), seed, String(CLIENT_CPU)], "connect");
+  const client = bed.daemon(
+    [program, "run", input, output, String(rounds), String(BLOCK), seed, String(CLIENT_CPU)],
+    "connect",
+  );
   const exit = await client.exited;
   if (exit.code !== 0) throw new Error(`connect ended with ${exit.code ?? exit.signal}: ${client.log()}`);
   return decode(readFileSync(output), arms);

@@ -23,7 +23,16 @@ export function shortHash(text: string, length: number): string {
 
 const comment = (text: string): string => `-m comment --comment "${text}"`;
 
-const FILTER_TOP = `*filter
+// kube-proxy watches for a flush of the tables by a canary chain in each; thereby there is a mangle table, with its hooks.
+const MANGLE_AND_FILTER = `*mangle
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:KUBE-PROXY-CANARY - [0:0]
+COMMIT
+*filter
 :INPUT ACCEPT [0:0]
 :FORWARD ACCEPT [0:0]
 :OUTPUT ACCEPT [0:0]
@@ -31,6 +40,7 @@ const FILTER_TOP = `*filter
 :KUBE-FIREWALL - [0:0]
 :KUBE-FORWARD - [0:0]
 :KUBE-NODEPORTS - [0:0]
+:KUBE-PROXY-CANARY - [0:0]
 :KUBE-PROXY-FIREWALL - [0:0]
 :KUBE-SERVICES - [0:0]
 -A INPUT -j KUBE-FIREWALL
@@ -58,6 +68,7 @@ const NAT_CHAINS = `*nat
 :KUBE-MARK-MASQ - [0:0]
 :KUBE-NODEPORTS - [0:0]
 :KUBE-POSTROUTING - [0:0]
+:KUBE-PROXY-CANARY - [0:0]
 :KUBE-SERVICES - [0:0]`;
 
 const NAT_TOP = `-A PREROUTING ${comment("kubernetes service portals")} -j KUBE-SERVICES
@@ -105,7 +116,9 @@ function writeService(service: BenchService, large: boolean, out: Lines): void {
   for (const end of ends) {
     const recent = service.affinitySec > 0 ? `-m recent --name ${end.chain} --set ` : "";
     out.rules.push(`-A ${end.chain} ${note}-s ${end.address} -j KUBE-MARK-MASQ`);
-    out.rules.push(`-A ${end.chain} ${note}${recent}-m ${protocol} -p ${protocol} -j DNAT --to-destination ${end.target}`);
+    out.rules.push(
+      `-A ${end.chain} ${note}${recent}-m ${protocol} -p ${protocol} -j DNAT --to-destination ${end.target}`,
+    );
   }
 }
 
@@ -114,6 +127,13 @@ export function iptablesRules(services: readonly BenchService[]): string {
   const endpoints = services.reduce((sum, service) => sum + service.endpoints.length, 0);
   const out: Lines = { chains: [], services: [], rules: [] };
   for (const service of services) writeService(service, endpoints > LARGE_CLUSTER, out);
-  const parts = [[FILTER_TOP, NAT_CHAINS], out.chains, [NAT_TOP], out.services, out.rules, [NAT_LAST, "COMMIT", ""]];
+  const parts = [
+    [MANGLE_AND_FILTER, NAT_CHAINS],
+    out.chains,
+    [NAT_TOP],
+    out.services,
+    out.rules,
+    [NAT_LAST, "COMMIT", ""],
+  ];
   return parts.map((lines) => lines.join("\n")).join("\n");
 }

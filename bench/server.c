@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The far end of every benchmark: accepts TCP connections and keeps them open until their client has long gone (so that
- * it never sends a FIN of its own into a measurement), echoes UDP datagrams from the address they were sent to, and
- * echoes TCP bytes on a second port for connections that are to stay.
- *   server CPU PORT ECHO_PORT          prints "ready", runs until it is killed
+ * The far end of every benchmark: accepts TCP connections and keeps them open until their client
+ * has long gone (so that it never sends a FIN of its own into a measurement), echoes UDP datagrams
+ * from the address they were sent to, and echoes TCP bytes on a second port for connections that
+ * are to stay. server CPU PORT ECHO_PORT          prints "ready", runs until it is killed
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,8 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KEPT 256           /* accepted connections that stay open */
-#define SPIN_NS 2000000LL  /* awake this long after the last request: waking a sleeping CPU costs more than a connection */
+#define KEPT 256 /* accepted connections that stay open */
+#define SPIN_NS                                                                                    \
+	2000000LL /* awake this long after the last request: waking a sleeping CPU costs more than \
+		     a connection */
 
 static int poller, tcp, echo_listener, udp;
 
@@ -38,7 +40,7 @@ static long long now_ns(void)
 
 static void watch(int fd)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
 
 	if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event))
 		die("epoll_ctl");
@@ -46,7 +48,7 @@ static void watch(int fd)
 
 static int open_socket(int type, int port)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
 	int fd = socket(AF_INET, type | SOCK_NONBLOCK, 0), one = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)))
@@ -95,12 +97,13 @@ static void echo_stream(int fd)
 	close(fd);
 }
 
-/* The control message that came with the datagram goes back with the answer: its address becomes the source. */
+/* The control message that came with the datagram goes back with the answer: its address becomes
+ * the source. */
 static void echo_datagrams(void)
 {
 	char data[2048], control[CMSG_SPACE(sizeof(struct in_pktinfo))];
 	struct sockaddr_in peer;
-	struct iovec part = { .iov_base = data };
+	struct iovec part = {.iov_base = data};
 	struct msghdr message;
 
 	for (;;) {
@@ -108,8 +111,12 @@ static void echo_datagrams(void)
 		ssize_t n;
 
 		part.iov_len = sizeof(data);
-		message = (struct msghdr){ .msg_name = &peer, .msg_namelen = sizeof(peer), .msg_iov = &part,
-					   .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+		message = (struct msghdr){.msg_name = &peer,
+					  .msg_namelen = sizeof(peer),
+					  .msg_iov = &part,
+					  .msg_iovlen = 1,
+					  .msg_control = control,
+					  .msg_controllen = sizeof(control)};
 		n = recvmsg(udp, &message, 0);
 		if (n < 0)
 			return;

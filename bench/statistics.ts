@@ -99,6 +99,10 @@ export class Run {
     this.#draws = draws(this.#rounds, seed);
   }
 
+  arms(): string[] {
+    return [...this.#arms.keys()];
+  }
+
   has(arm: string): boolean {
     return this.#arms.has(arm);
   }

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// An API server that costs next to nothing, so that what is measured is the agent: lists, paged lists and watches (with
+// initial events) of Services and EndpointSlices that look like a controller's, and changes to single slices on demand.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type BenchService, NAMESPACE, serviceObject, sliceObject } from "./services.ts";
+
+const CREATED = "2026-01-01T00:00:00Z";
+/** Lines written at once before waiting for the reader. */
+const BATCH = 200;
+
+interface Collection {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly listKind: string;
+  /** Name → the object's JSON. */
+  readonly items: Map<string, string>;
+  readonly watchers: Set<ServerResponse>;
+}
+
+const uid = (kind: string, name: string): string => {
+  const digits = Buffer.from(`${kind}${name}`).toString("hex").padEnd(32, "0").slice(-32);
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+};
+
+/** What an API server adds to what a client wrote. */
+function stored(object: object, version: number, manager: string): object {
+  const { metadata, ...rest } = object as { kind: string; metadata: { name: string } };
+  const fields = {
+    "f:metadata": { "f:labels": { ".": {} } },
+    "f:spec": { "f:ports": {}, "f:selector": {}, "f:type": {} },
+  };
+  return {
+    ...rest,
+    metadata: {
+      ...metadata,
+      uid: uid(rest.kind, metadata.name),
+      resourceVersion: String(version),
+      generation: 1,
+      creationTimestamp: CREATED,
+      managedFields: [
+        { manager, operation: "Update", apiVersion: "v1", time: CREATED, fieldsType: "FieldsV1", fieldsV1: fields },
+      ],
+    },
+  };
+}
+
+/** The slice with what the controller writes besides addresses: Pods, zones, hints, owner. */
+function controllerSlice(service: BenchService): object {
+  const slice = sliceObject(service) as { metadata: object; endpoints: object[] };
+  const owner = { apiVersion: "v1", kind: "Service", name: service.name, uid: uid("Service", service.name) };
+  return {
+    ...slice,
+    metadata: { ...slice.metadata, ownerReferences: [{ ...owner, controller: true, blockOwnerDeletion: true }] },
+    endpoints: slice.endpoints.map((endpoint, n) => ({
+      ...endpoint,
+      targetRef: {
+        kind: "Pod",
+        namespace: NAMESPACE,
+        name: `${service.name}-${n}`,
+        uid: uid("Pod", `${service.name}${n}`),
+      },
+      zone: `zone-${n % 3}`,
+      hints: { forZones: [{ name: `zone-${n % 3}` }] },
+    })),
+  };
+}
+
+export class ApiServer {
+  /** Base URL. */
+  readonly url: string;
+  readonly #server: Server;
+  readonly #collections: ReadonlyMap<string, Collection>;
+  readonly #slices: Collection;
+  #version = 1_000;
+
+  private constructor(server: Server, services: readonly BenchService[]) {
+    this.#server = server;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const collection = (apiVersion: string, kind: string): Collection => ({
+      apiVersion,
+      kind,
+      listKind: `${kind}List`,
+      items: new Map(),
+      watchers: new Set(),
+    });
+    const serviceItems = collection("v1", "Service");
+    this.#slices = collection("discovery.k8s.io/v1", "EndpointSlice");
+    this.#collections = new Map([
+      ["/api/v1/services", serviceItems],
+      ["/apis/discovery.k8s.io/v1/endpointslices", this.#slices],
+      ["/api/v1/nodes", collection("v1", "Node")],
+      ["/apis/networking.k8s.io/v1/servicecidrs", collection("networking.k8s.io/v1", "ServiceCIDR")],
+    ]);
+    for (const service of services) {
+      serviceItems.items.set(service.name, JSON.stringify(stored(serviceObject(service), ++this.#version, "kubectl")));
+      this.#slices.items.set(service.name, this.#sliceJson(service));
+    }
+  }
+
+  static async start(services: readonly BenchService[]): Promise<ApiServer> {
+    const server = createServer({ keepAliveTimeout: 60_000 });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const api = new ApiServer(server, services);
+    server.on("request", (request, response) => void api.#answer(request, response));
+    return api;
+  }
+
+  /** Sends MODIFIED with the Service's slice as it is now; the bytes are in the socket when this resolves. */
+  async changeSlice(service: BenchService): Promise<void> {
+    const json = this.#sliceJson(service);
+    this.#slices.items.set(service.name, json);
+    const line = `{"type":"MODIFIED","object":${json}}\n`;
+    for (const watcher of this.#slices.watchers) {
+      await new Promise<void>((resolve) => watcher.write(line, () => resolve()));
+    }
+  }
+
+  /** How many watches of EndpointSlices are open. */
+  get watchers(): number {
+    return this.#slices.watchers.size;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #sliceJson(service: BenchService): string {
+    return JSON.stringify(stored(controllerSlice(service), ++this.#version, "kube-controller-manager"));
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? "/", this.url);
+    const collection = this.#collections.get(url.pathname);
+    response.setHeader("Content-Type", "application/json");
+    if (!collection) {
+      response.statusCode = 404;
+      response.end(
+        JSON.stringify({ kind: "Status", apiVersion: "v1", status: "Failure", reason: "NotFound", code: 404 }),
+      );
+      return;
+    }
+    const watch = ["1", "true"].includes(url.searchParams.get("watch") ?? "");
+    await (watch ? this.#watch(collection, url, response) : this.#list(collection, url, response));
+  }
+
+  async #list(collection: Collection, url: URL, response: ServerResponse): Promise<void> {
+    const limit = Number(url.searchParams.get("limit") ?? 0) || collection.items.size;
+    const from = Number(url.searchParams.get("continue") ?? 0);
+    const next = from + limit < collection.items.size ? String(from + limit) : "";
+    const metadata = { resourceVersion: String(this.#version), ...(next ? { continue: next } : {}) };
+    const head = { kind: collection.listKind, apiVersion: collection.apiVersion, metadata };
+    const items = [...collection.items.values()].slice(from, from + limit);
+    response.write(`${JSON.stringify(head).slice(0, -1)},"items":[`);
+    for (let i = 0; i < items.length; i += BATCH) {
+      await written(response, (i > 0 ? "," : "") + items.slice(i, i + BATCH).join(","));
+    }
+    response.end("]}");
+  }
+
+  async #watch(collection: Collection, url: URL, response: ServerResponse): Promise<void> {
+    response.on("close", () => collection.watchers.delete(response));
+    if (url.searchParams.get("sendInitialEvents") === "true") {
+      const items = [...collection.items.values()];
+      for (let i = 0; i < items.length; i += BATCH) {
+        const lines = items.slice(i, i + BATCH).map((json) => `{"type":"ADDED","object":${json}}\n`);
+        await written(response, lines.join(""));
+      }
+      const annotations = { "k8s.io/initial-events-end": "true" };
+      const metadata = { resourceVersion: String(this.#version), annotations };
+      const object = { kind: collection.kind, apiVersion: collection.apiVersion, metadata };
+      response.write(`${JSON.stringify({ type: "BOOKMARK", object })}\n`);
+    } else {
+      response.flushHeaders();
+    }
+    collection.watchers.add(response);
+  }
+}
+
+/** Writes and waits until the reader has made room, or has gone. */
+function written(response: ServerResponse, text: string): Promise<void> {
+  if (response.write(text) || response.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    response.once("drain", resolve);
+    response.once("close", resolve);
+  });
+}
