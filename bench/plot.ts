@@ -5,10 +5,10 @@
 import { armName, MODES, type Mode } from "./lane.ts";
 import type { ConnectResult, Triple } from "./results.ts";
 
-const WIDTH = 880;
+const WIDTH = 940;
 const HEIGHT = 400;
-const PANEL = { top: 64, bottom: 340, width: 270 } as const;
-const LEFTS = [58, 450] as const;
+const PANEL = { top: 64, bottom: 340, width: 250 } as const;
+const LEFTS = [46, 510] as const;
 const Y_TICKS = [1, 1.5, 2, 3, 5, 8, 12, 20] as const;
 const Y_TOP_MARGIN = 1.12;
 
@@ -21,7 +21,7 @@ const LABELS: Record<Mode, string> = {
 
 const STYLE = `
 text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292f }
-.title { font-weight: 600; font-size: 14px } .small { font-size: 12px; fill: #57606a } .name { font-weight: 600 }
+.title { font-weight: 600; font-size: 14px } .small { font-size: 12px; fill: #57606a } .name { font-weight: 600; font-size: 12px }
 .grid { stroke: #d0d7de; stroke-width: 1 } .direct { stroke: #57606a; stroke-dasharray: 4 4 }
 .line { fill: none; stroke-width: 2.5; stroke-linejoin: round }
 .portolan { stroke: #0969da } .nftables { stroke: #1a7f64 } .iptables-legacy { stroke: #bf6a02 } .iptables-nft { stroke: #b3276d }

@@ -6,7 +6,6 @@ import { ECHO_PORT, ENDPOINT_PORT } from "./bed.ts";
 
 export const NAMESPACE = "bench";
 export const ENDPOINTS_PER_SERVICE = 10;
-/** API server's limit of endpoints in a slice is 1,000; Kubernetes' controllers fill slices to 100. */
 const AFFINITY_SEC = 10_800;
 
 export type ServiceKind = "tcp" | "udp" | "affinity" | "echo";
@@ -20,6 +19,7 @@ export interface BenchService {
   readonly targetPort: number;
   /** 0: none. */
   readonly affinitySec: number;
+  /** In the order of their text, as kube-proxy has them. */
   readonly endpoints: readonly string[];
 }
 
@@ -30,18 +30,15 @@ const dotted = (base: number, n: number): string => {
 const CLUSTER_IPS = 0x0a600000 + 256;
 const ENDPOINTS = 0x0a800000 + 256;
 
-/** The kind of Service `index` of `count`: in a set of ten or more one speaks UDP and one has ClientIP affinity. */
-function kindOf(index: number, count: number): ServiceKind {
-  if (count < 10) return "tcp";
-  if (index === count - 2) return "udp";
-  if (index === count - 3) return "affinity";
-  return index === count - 4 ? "echo" : "tcp";
-}
+const SPECIAL: readonly ServiceKind[] = ["tcp", "affinity", "udp", "echo"];
 
-/** Services 0 … count − 1; the first and the last are plain TCP ones. */
+/** By index alone: a longer list of Services begins with the shorter one. */
+const kindOf = (index: number): ServiceKind => SPECIAL[index] ?? "tcp";
+
+/** Services 0 … count − 1: plain TCP ones, but for one each with affinity, UDP, and echoing endpoints near the start. */
 export function benchServices(count: number, endpointsEach = ENDPOINTS_PER_SERVICE): BenchService[] {
   return Array.from({ length: count }, (_, index) => {
-    const kind = kindOf(index, count);
+    const kind = kindOf(index);
     return {
       name: `svc-${String(index).padStart(5, "0")}`,
       kind,
@@ -50,7 +47,7 @@ export function benchServices(count: number, endpointsEach = ENDPOINTS_PER_SERVI
       protocol: kind === "udp" ? "UDP" : "TCP",
       targetPort: kind === "echo" ? ECHO_PORT : ENDPOINT_PORT,
       affinitySec: kind === "affinity" ? AFFINITY_SEC : 0,
-      endpoints: Array.from({ length: endpointsEach }, (_, n) => dotted(ENDPOINTS, index * endpointsEach + n)),
+      endpoints: Array.from({ length: endpointsEach }, (_, n) => dotted(ENDPOINTS, index * endpointsEach + n)).sort(),
     };
   });
 }
