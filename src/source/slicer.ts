@@ -17,9 +17,4 @@ export class Slicer {
     await immediate();
     this.#startedMs = performance.now();
   }
-
-  /** Called after a wait of another kind: a new slice begins. */
-  restart(): void {
-    this.#startedMs = performance.now();
-  }
 }

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API server as a source: Services and EndpointSlices by two reflectors, and the memory of where API servers are
+// for the next cold start, when the `kubernetes` Service does not work yet because this agent has not programmed it.
+
+import { formatAddress } from "../model/address.ts";
+import type { EndpointSlice, Service } from "../model/types.ts";
+import { ApiClient } from "./api-client.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { reasonOf, SourceConfigError } from "./config-error.ts";
+import { Credentials } from "./credentials.ts";
+import { decodeEndpointSlice, decodeService } from "./decode.ts";
+import type { Resource } from "./list-watch.ts";
+import { Reflector, type ReflectorStatus } from "./reflector.ts";
+import { type KnownServers, recallServers, rememberServers, ServerPool } from "./servers.ts";
+import type { Kind, Source, SourceSink, SourceStatus } from "./source.ts";
+
+export interface KubernetesSourceOptions {
+  /** A kubeconfig file; null: see Credentials.load. */
+  readonly kubeconfig: string | null;
+  /** https://ADDRESS:PORT of API servers, asked before the kubeconfig's; may be empty. */
+  readonly servers: readonly string[];
+  /** Where the addresses of the API servers are remembered; null: nowhere. */
+  readonly stateDir: string | null;
+  readonly clock?: Clock;
+}
+
+/** The selectors that kube-proxy watches with. */
+const SERVICES = {
+  path: "/api/v1/services",
+  labelSelector: "!service.kubernetes.io/service-proxy-name",
+  fieldSelector: "spec.clusterIP!=None",
+};
+const SLICES = {
+  path: "/apis/discovery.k8s.io/v1/endpointslices",
+  labelSelector: "!service.kubernetes.io/headless",
+  fieldSelector: null,
+};
+
+/** The Service in front of the API servers. */
+const API_SERVICE = { namespace: "default", name: "kubernetes", key: "default/kubernetes" };
+
+export class KubernetesSource implements Source {
+  readonly #client: ApiClient;
+  readonly #pool: ServerPool;
+  readonly #clock: Clock;
+  readonly #learns: boolean;
+  readonly #stateDir: string | null;
+  #sink: SourceSink | null = null;
+  #reflectors: readonly { status(): ReflectorStatus; stop(): Promise<void> }[] = [];
+  readonly #synced = new Set<Kind>();
+  #serviceAddresses: readonly string[] = [];
+  /** URLs by slice of default/kubernetes. */
+  readonly #endpoints = new Map<string, readonly string[]>();
+  #learned = "";
+  #stateError: string | null = null;
+
+  private constructor(credentials: Credentials, options: KubernetesSourceOptions) {
+    this.#clock = options.clock ?? systemClock;
+    this.#client = new ApiClient({ credentials, clock: this.#clock });
+    this.#learns = credentials.verified;
+    this.#stateDir = options.stateDir;
+    const remembers = this.#learns && options.stateDir !== null;
+    this.#pool = new ServerPool({
+      explicit: options.servers.map(checkedServer),
+      configured: credentials.server,
+      configuredIsService: credentials.inCluster,
+      known:
+        remembers && options.stateDir !== null
+          ? recallServers(options.stateDir)
+          : { endpoints: [], serviceAddresses: [] },
+    });
+  }
+
+  /** Throws SourceConfigError if the kubeconfig or a server's address cannot be used. Sends nothing yet. */
+  static async load(options: KubernetesSourceOptions): Promise<KubernetesSource> {
+    return new KubernetesSource(await Credentials.load(options.kubeconfig), options);
+  }
+
+  start(sink: SourceSink): void {
+    this.#sink = sink;
+    const services = this.#reflect<Service>({
+      ...SERVICES,
+      kind: "Service",
+      decode: decodeService,
+      deliver: (key, service, receivedNs) => {
+        sink.service(key, service, receivedNs);
+        if (key === API_SERVICE.key) this.#learnService(service);
+      },
+      problems: (key, problems) => sink.problems("Service", key, problems),
+      synced: () => this.#kindSynced("services"),
+    });
+    const slices = this.#reflect<EndpointSlice>({
+      ...SLICES,
+      kind: "EndpointSlice",
+      decode: decodeEndpointSlice,
+      deliver: (key, slice, receivedNs) => {
+        sink.endpointSlice(key, slice, receivedNs);
+        if (key.startsWith(`${API_SERVICE.namespace}/`)) this.#learnSlice(key, slice);
+      },
+      problems: (key, problems) => sink.problems("EndpointSlice", key, problems),
+      synced: () => this.#kindSynced("endpointslices"),
+    });
+    this.#reflectors = [services, slices];
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#reflectors.map((reflector) => reflector.stop()));
+    this.#sink = null;
+    this.#client.close();
+  }
+
+  status(): SourceStatus {
+    const parts = this.#reflectors.map((reflector) => reflector.status());
+    const counters: Record<string, number> = {};
+    for (const part of parts)
+      for (const [name, value] of Object.entries(part.counters)) counters[name] = (counters[name] ?? 0) + value;
+    const synced = parts.length > 0 && parts.every((part) => part.synced);
+    const trouble = parts.find((part) => !part.connected);
+    return {
+      source: "kubernetes",
+      state: !synced ? "starting" : trouble === undefined ? "synced" : "disconnected",
+      peer: parts.find((part) => part.server !== null)?.server ?? null,
+      reason: trouble?.reason ?? this.#stateError,
+      lastHeardNs: latest(parts.map((part) => part.lastHeardNs)),
+      counters,
+    };
+  }
+
+  #reflect<T>(resource: Resource<T>): Reflector<T> {
+    const reflector = new Reflector({ resource, client: this.#client, pool: this.#pool, clock: this.#clock });
+    reflector.start();
+    return reflector;
+  }
+
+  #kindSynced(kind: Kind): void {
+    this.#synced.add(kind);
+    this.#sink?.synced(kind);
+    if (this.#synced.size < 2) return;
+    this.#sink?.complete?.();
+    this.#learn();
+  }
+
+  #learnService(service: Service | null): void {
+    this.#serviceAddresses = service?.clusterIps ?? [];
+    this.#learn();
+  }
+
+  #learnSlice(key: string, slice: EndpointSlice | null): void {
+    const ours = slice?.serviceName === API_SERVICE.name;
+    if (!ours && !this.#endpoints.has(key)) return;
+    if (slice === null || !ours) this.#endpoints.delete(key);
+    else this.#endpoints.set(key, urlsOf(slice));
+    this.#learn();
+  }
+
+  /** Only what a verified server said, only when it has said all, and never that there is no server at all. */
+  #learn(): void {
+    const known: KnownServers = {
+      endpoints: [...new Set([...this.#endpoints.values()].flat())].sort(),
+      serviceAddresses: this.#serviceAddresses,
+    };
+    const text = JSON.stringify(known);
+    if (!this.#learns || this.#synced.size < 2 || known.endpoints.length === 0 || text === this.#learned) return;
+    this.#learned = text;
+    this.#pool.learn(known);
+    if (this.#stateDir === null) return;
+    try {
+      rememberServers(this.#stateDir, known);
+      this.#stateError = null;
+    } catch (error) {
+      this.#stateError = `API servers are not remembered: ${this.#stateDir} ${reasonOf(error)}`;
+    }
+  }
+}
+
+function latest(times: readonly bigint[]): bigint {
+  let last = 0n;
+  for (const time of times) if (time > last) last = time;
+  return last;
+}
+
+function urlsOf(slice: EndpointSlice): readonly string[] {
+  const port = slice.ports.find(({ name }) => name === "https") ?? slice.ports[0];
+  if (port === undefined) return [];
+  return Array.from({ length: slice.count }, (_, i) => {
+    const address = formatAddress(slice.addresses, 16 * i, slice.family);
+    return `https://${slice.family === 6 ? `[${address}]` : address}:${port.port}`;
+  });
+}
+
+function checkedServer(server: string): string {
+  const url = URL.canParse(server) ? new URL(server) : null;
+  if (url !== null && /^https?:$/.test(url.protocol)) return server.replace(/\/+$/, "");
+  throw new SourceConfigError(`API server ${JSON.stringify(server)} is not an http or https URL`);
+}

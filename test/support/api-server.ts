@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// An API server made to misbehave: lists, pages, watches and watch-lists of Services and EndpointSlices from memory, with
+// every fault a test wants in between. It complements the real kube-apiserver, which never does any of this on demand.
+
+import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import https from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+
+export type ApiObject = {
+  metadata: { name: string; namespace: string; resourceVersion?: string } & Record<string, unknown>;
+} & Record<string, unknown>;
+
+export type Resource = "services" | "endpointslices";
+
+/** One request as it came in. */
+export interface SeenRequest {
+  readonly resource: Resource;
+  readonly kind: "list" | "watch" | "watch-list";
+  readonly query: URLSearchParams;
+  readonly authorization: string | undefined;
+  readonly atMs: number;
+}
+
+/** Handles the request itself and answers true, or leaves it to the server. */
+export type Intercept = (request: SeenRequest, response: ServerResponse) => boolean;
+
+interface OpenWatch {
+  readonly resource: Resource;
+  readonly response: ServerResponse;
+  readonly bookmarks: boolean;
+}
+
+interface LoggedEvent {
+  readonly version: number;
+  readonly line: string;
+}
+
+const PATHS: Readonly<Record<string, Resource>> = {
+  "/api/v1/services": "services",
+  "/apis/discovery.k8s.io/v1/endpointslices": "endpointslices",
+};
+
+export class FaultApiServer {
+  readonly requests: SeenRequest[] = [];
+  intercept: Intercept | null = null;
+  /** "refused": 422; "unable": an ERROR event as with etcd 3.4; "ignored": initial events, but no bookmark at their end. */
+  watchList: "works" | "refused" | "unable" | "ignored" = "works";
+  /** A server before 1.31: "field label not supported". */
+  fieldSelectors = true;
+  /** Page tokens given out from now on are expired when they come back. */
+  expireTokens = false;
+  pageSize = 0;
+  connections = 0;
+  /** Stays the same after stop. */
+  port = 0;
+  readonly #server: http.Server | https.Server;
+  readonly #objects: Record<Resource, Map<string, ApiObject>> = { services: new Map(), endpointslices: new Map() };
+  readonly #history: Record<Resource, LoggedEvent[]> = { services: [], endpointslices: [] };
+  readonly #sockets = new Set<Socket>();
+  readonly #watches = new Set<OpenWatch>();
+  #version = 100;
+  #oldest = 0;
+
+  private constructor(tls: { key: string; cert: string } | null) {
+    const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response);
+    this.#server = tls === null ? http.createServer(handle) : https.createServer(tls, handle);
+    this.#server.on(tls === null ? "connection" : "secureConnection", () => this.connections++);
+    this.#server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+  }
+
+  /** `version`: what a server that comes back goes on from. */
+  static async start(
+    options: { port?: number; version?: number; tls?: { key: string; cert: string } } = {},
+  ): Promise<FaultApiServer> {
+    const server = new FaultApiServer(options.tls ?? null);
+    server.#version = options.version ?? server.#version;
+    await new Promise<void>((resolve, reject) => {
+      server.#server.once("error", reject);
+      server.#server.listen(options.port ?? 0, "127.0.0.1", resolve);
+    });
+    server.port = (server.#server.address() as AddressInfo).port;
+    return server;
+  }
+
+  get url(): string {
+    return `${this.#server instanceof https.Server ? "https" : "http"}://127.0.0.1:${this.port}`;
+  }
+
+  get openSockets(): number {
+    return this.#sockets.size;
+  }
+
+  get openWatches(): number {
+    return this.#watches.size;
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  /** Requests of one kind so far. */
+  count(kind: SeenRequest["kind"], resource?: Resource): number {
+    return this.requests.filter((seen) => seen.kind === kind && (resource === undefined || seen.resource === resource))
+      .length;
+  }
+
+  put(resource: Resource, object: ApiObject): void {
+    const key = keyOf(object);
+    const type = this.#objects[resource].has(key) ? "MODIFIED" : "ADDED";
+    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    this.#objects[resource].set(key, stored);
+    this.#log(resource, type, stored);
+  }
+
+  remove(resource: Resource, key: string): void {
+    const object = this.#objects[resource].get(key);
+    if (object === undefined) return;
+    this.#objects[resource].delete(key);
+    this.#log(resource, "DELETED", {
+      ...object,
+      metadata: { ...object.metadata, resourceVersion: String(++this.#version) },
+    });
+  }
+
+  /** Changes objects without any watch hearing of it, and forgets the history: only a relist finds out. */
+  compact(change: () => void = () => {}): void {
+    const open = [...this.#watches];
+    this.#watches.clear();
+    change();
+    for (const watch of open) this.#watches.add(watch);
+    this.#oldest = ++this.#version;
+    for (const resource of ["services", "endpointslices"] as const) this.#history[resource].length = 0;
+  }
+
+  bookmark(resource: Resource): void {
+    for (const watch of this.#open(resource)) if (watch.bookmarks) watch.response.write(bookmarkLine(++this.#version));
+  }
+
+  /** Writes these bytes into every open watch of the resource. */
+  write(resource: Resource, bytes: string | Buffer): void {
+    for (const watch of this.#open(resource)) watch.response.write(bytes);
+  }
+
+  /** Ends the open watches as a server does at their timeout. */
+  endWatches(resource?: Resource): void {
+    for (const watch of this.#open(resource)) watch.response.end();
+  }
+
+  /** Resets the connections of the open watches. */
+  resetWatches(): void {
+    for (const watch of this.#watches) watch.response.socket?.resetAndDestroy();
+  }
+
+  #open(resource?: Resource): OpenWatch[] {
+    return [...this.#watches].filter((watch) => resource === undefined || watch.resource === resource);
+  }
+
+  #log(resource: Resource, type: string, object: ApiObject): void {
+    const line = `${JSON.stringify({ type, object })}\n`;
+    this.#history[resource].push({ version: this.#version, line });
+    for (const watch of this.#open(resource)) watch.response.write(line);
+  }
+
+  #handle(request: IncomingMessage, response: ServerResponse): void {
+    const url = new URL(request.url ?? "/", "http://localhost");
+    const resource = PATHS[url.pathname];
+    if (resource === undefined) {
+      sendStatus(response, 404, "not found");
+      return;
+    }
+    const query = url.searchParams;
+    const kind =
+      query.get("watch") !== "true" ? "list" : query.get("sendInitialEvents") === "true" ? "watch-list" : "watch";
+    const seen: SeenRequest = {
+      resource,
+      kind,
+      query,
+      authorization: request.headers.authorization,
+      atMs: performance.now(),
+    };
+    this.requests.push(seen);
+    if (this.intercept?.(seen, response)) return;
+    if (query.has("fieldSelector") && !this.fieldSelectors) {
+      sendStatus(response, 400, "field label not supported: spec.clusterIP");
+    } else if (kind === "list") {
+      this.#list(seen, response);
+    } else {
+      this.#watch(seen, response);
+    }
+  }
+
+  #list({ resource, query }: SeenRequest, response: ServerResponse): void {
+    const token = query.get("continue");
+    if (token !== null && this.expireTokens) {
+      sendStatus(response, 410, "The provided continue parameter is too old");
+      return;
+    }
+    const from = Number(token ?? 0);
+    const limit = query.has("limit") ? this.pageSize || Number(query.get("limit")) : Number.POSITIVE_INFINITY;
+    const all = [...this.#objects[resource].values()];
+    const items = all.slice(from, from + limit);
+    const more = from + items.length < all.length ? { continue: String(from + items.length) } : {};
+    response.setHeader("Content-Type", "application/json");
+    response.end(
+      JSON.stringify({
+        kind: "List",
+        apiVersion: "v1",
+        metadata: { resourceVersion: String(this.#version), ...more },
+        items,
+      }),
+    );
+  }
+
+  #watch({ resource, query, kind }: SeenRequest, response: ServerResponse): void {
+    if (kind === "watch-list" && this.watchList === "refused") {
+      sendStatus(
+        response,
+        422,
+        "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+      );
+      return;
+    }
+    const from = Number(query.get("resourceVersion") ?? 0);
+    if (kind === "watch" && from < this.#oldest) {
+      sendStatus(response, 410, "too old resource version");
+      return;
+    }
+    response.writeHead(200, { "Content-Type": "application/json" });
+    response.flushHeaders();
+    if (kind === "watch-list" && this.watchList === "unable") {
+      response.end(errorLine(500, "the required storage feature RequestWatchProgress is disabled"));
+      return;
+    }
+    if (kind === "watch-list") this.#initialEvents(resource, response);
+    else for (const event of this.#history[resource]) if (event.version > from) response.write(event.line);
+    const watch = { resource, response, bookmarks: query.get("allowWatchBookmarks") === "true" };
+    this.#watches.add(watch);
+    response.on("close", () => this.#watches.delete(watch));
+  }
+
+  #initialEvents(resource: Resource, response: ServerResponse): void {
+    for (const object of this.#objects[resource].values())
+      response.write(`${JSON.stringify({ type: "ADDED", object })}\n`);
+    if (this.watchList === "works")
+      response.write(bookmarkLine(this.#version, { "k8s.io/initial-events-end": "true" }));
+  }
+}
+
+export function errorLine(code: number, message: string): string {
+  return `${JSON.stringify({ type: "ERROR", object: statusObject(code, message) })}\n`;
+}
+
+export function sendStatus(
+  response: ServerResponse,
+  code: number,
+  message: string,
+  headers: Record<string, string> = {},
+): void {
+  response.writeHead(code, { "Content-Type": "application/json", ...headers });
+  response.end(JSON.stringify(statusObject(code, message)));
+}
+
+function statusObject(code: number, message: string): object {
+  return { kind: "Status", apiVersion: "v1", status: "Failure", message, code };
+}
+
+function bookmarkLine(version: number, annotations: Record<string, string> = {}): string {
+  return `${JSON.stringify({ type: "BOOKMARK", object: { metadata: { resourceVersion: String(version), annotations } } })}\n`;
+}
+
+function keyOf(object: ApiObject): string {
+  return `${object.metadata.namespace}/${object.metadata.name}`;
+}
