@@ -132,14 +132,16 @@ export interface InstallOptions extends ProgramOptions {
 
 /** The programs of one agent: loaded, and after activate() attached and pinned. */
 export class Programs implements Disposable {
-  readonly maps: ReadonlyMap<string, BpfMap>;
+  /** Loaded; its maps are the pinned ones. */
+  readonly object: BpfObject;
+  /** Whether a refused call can be given its errno (Linux 5.18). */
   readonly setsErrno: boolean;
   /**
    * Why the maps are new although there were some; null if they were adopted, or there were none. The old programs go
    * on with the old maps until activate(): fill the new ones first.
    */
   readonly replaced: string | null;
-  readonly #object: BpfObject;
+  readonly #maps: ReadonlyMap<string, BpfMap>;
   readonly #paths: PinPaths;
   readonly #cgroup: string;
   readonly #staged: boolean;
@@ -156,8 +158,8 @@ export class Programs implements Disposable {
     const adopted = this.replaced === null ? pinned : new Map<string, BpfMap>();
     const loaded = loadObject(options, adopted);
     for (const [name, map] of pinned) if (loaded.maps.get(name) !== map) map.close();
-    this.#object = loaded.object;
-    this.maps = loaded.maps;
+    this.object = loaded.object;
+    this.#maps = loaded.maps;
     this.setsErrno = loaded.setsErrno;
     this.#staged = adopted.size === 0;
     if (!this.#staged) this.#pinMaps(this.#paths.maps, adopted);
@@ -168,16 +170,16 @@ export class Programs implements Disposable {
     if (this.#staged && !existsSync(join(this.#paths.maps, "pt_names")))
       this.#undo.push(() => removeDir(this.#paths.maps));
     if (this.#staged) this.#swapMaps();
-    for (const { name, expectedAttachType } of this.#object.programs) {
+    for (const { name, expectedAttachType } of this.object.programs) {
       this.#attach(name, expectedAttachType);
-      replacePin(join(this.#paths.progs, name), (path) => this.#object.program(name).pin(path));
+      replacePin(join(this.#paths.progs, name), (path) => this.object.program(name).pin(path));
     }
     for (const dir of [this.#paths.links, this.#paths.progs]) this.#removeStale(dir);
   }
 
   /** Ids of the programs that are on the hooks, ours. */
   get programIds(): ReadonlySet<number> {
-    return new Set(this.#object.programs.map(({ name }) => this.#object.program(name).info.id));
+    return new Set(this.object.programs.map(({ name }) => this.object.program(name).info.id));
   }
 
   /** Takes away what this start made; what was there before stays, and keeps serving. */
@@ -186,12 +188,12 @@ export class Programs implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#object.close();
-    for (const map of this.maps.values()) map.close();
+    this.object.close();
+    for (const map of this.#maps.values()) map.close();
   }
 
   #attach(name: string, attachType: string): void {
-    const program = this.#object.program(name);
+    const program = this.object.program(name);
     const path = join(this.#paths.links, name);
     const existed = existsSync(path);
     if (existed) {
@@ -208,7 +210,7 @@ export class Programs implements Disposable {
   }
 
   #pinMaps(dir: string, but: ReadonlyMap<string, BpfMap>): void {
-    for (const [name, map] of this.maps) {
+    for (const [name, map] of this.#maps) {
       if (but.has(name)) continue;
       const path = join(dir, name);
       map.pin(path);
@@ -221,7 +223,7 @@ export class Programs implements Disposable {
     const [fresh, old] = [join(this.#paths.version, "maps.new"), join(this.#paths.version, "maps.old")];
     removeDir(fresh);
     mkdirSync(fresh, { mode: 0o700 });
-    for (const [name, map] of this.maps) map.pin(join(fresh, name));
+    for (const [name, map] of this.#maps) map.pin(join(fresh, name));
     if (existsSync(this.#paths.maps)) renameSync(this.#paths.maps, old);
     renameSync(fresh, this.#paths.maps);
     removeDir(old);
@@ -229,7 +231,7 @@ export class Programs implements Disposable {
 
   /** Pins of programs that this release does not have. */
   #removeStale(dir: string): void {
-    const names = new Set(this.#object.programs.map(({ name }) => name));
+    const names = new Set(this.object.programs.map(({ name }) => name));
     for (const name of readdirSync(dir)) if (!names.has(name)) unlinkSync(join(dir, name));
   }
 }

@@ -3,9 +3,12 @@
 // writes, and remembers which of them are ours, so that only those are taken out again.
 
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 
 const SYSCTLS = "/proc/sys/net/ipv4";
+
+/** Where our share is remembered. */
+export const reservedPortsFile = (runDir: string): string => join(runDir, "reserved-ports.json");
 
 /** "80,8000-8002" → the ports. Throws on anything that is no such list. */
 export function parsePorts(list: string): Set<number> {

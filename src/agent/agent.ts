@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The composition root: builds the stages, wires them, starts them, and takes them down again. The datapath outlives it.
+
+import { writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import type { Logger } from "pino";
+import type { Config } from "../config/schema.ts";
+import { socketObject } from "../datapath/object-file.ts";
+import { Refusal } from "../datapath/refusal.ts";
+import { ReservedPorts, reservedPortsFile } from "../node/reserved-ports.ts";
+import { ManifestSource } from "../source/manifests.ts";
+import type { Source } from "../source/source.ts";
+import { install } from "./installation.ts";
+import { openLog } from "./log.ts";
+import { NodePorts } from "./node-ports.ts";
+import { Pipeline } from "./pipeline.ts";
+import { preflight, refusals } from "./preflight.ts";
+import type { Finding } from "./report.ts";
+
+const OOM_SCORE = "-998";
+
+export interface AgentOptions {
+  readonly config: Config;
+  readonly version: string;
+  /** Replace pinned maps that do not match instead of refusing. */
+  readonly recreateMaps: boolean;
+  /** Ends the agent. */
+  readonly stop: AbortSignal;
+}
+
+/** What preflight finds, and whether an agent with this configuration would start. */
+export function checkNode(config: Config): { readonly findings: readonly Finding[]; readonly ready: boolean } {
+  const { findings } = preflight(config, socketObject());
+  return { findings, ready: refusals(findings, config.replacement).length === 0 };
+}
+
+/**
+ * Runs until `stop`. Throws SourceConfigError, Refusal, AgentRunning or a failure of the start, having undone what it
+ * made; and a broken invariant later, with the datapath in place.
+ */
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const { config, version, stop } = options;
+  const startedMs = Date.now();
+  const log = await openLog(config.logLevel);
+  const node = (config.hostnameOverride ?? hostname()).trim().toLowerCase();
+  log.info({ version, node, source: config.source, pid: process.pid }, "portolan starts");
+  // What cannot work without the user's help is told before anything is touched.
+  const source = await openSource(config);
+  const { findings, cgroup } = preflight(config, null);
+  const reasons = refusals(findings, config.replacement);
+  if (reasons.length > 0 || cgroup === null) throw new Refusal(reasons);
+  const warnings = findings.filter(({ result }) => result !== "ok").map(textOf);
+  for (const warning of warnings) log.warn(warning);
+  lowerOomScore(log);
+
+  const reserved = config.reserveNodePorts ? new ReservedPorts(reservedPortsFile(config.runDir)) : null;
+  const nodePorts = new NodePorts({ log, reserved, bindGuard: config.bindGuard });
+  let pipeline: Pipeline | null = null;
+  const answers = {
+    "/v1/pid": () => ({ pid: process.pid }),
+    "/v1/status": () => pipeline?.report() ?? null,
+  };
+  const installation = await install({ ...options, cgroup, bindGuard: nodePorts.bindGuard, answers, log });
+  pipeline = new Pipeline({ config, version, node, cgroup, startedMs, source, installation, nodePorts, warnings, log });
+  try {
+    await pipeline.run(stop);
+    log.info({ signal: stop.reason }, "portolan stops; the datapath stays in place");
+  } finally {
+    await pipeline.stop();
+    await installation.close();
+  }
+}
+
+const textOf = ({ check, found, mend }: Finding): string => `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`;
+
+/** Throws SourceConfigError for a folder or a kubeconfig that is not there or not usable. */
+async function openSource(config: Config): Promise<Source> {
+  if (config.source.startsWith("dir:")) return new ManifestSource({ path: config.source.slice("dir:".length) });
+  // The client's packages are only paid for by who talks to an API server.
+  const { KubernetesSource } = await import("../source/kubernetes.ts");
+  const { kubeconfig, apiServers, stateDir } = config;
+  return await KubernetesSource.load({ kubeconfig, servers: apiServers, stateDir });
+}
+
+function lowerOomScore(log: Logger): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", OOM_SCORE);
+  } catch (error) {
+    log.info({ reason: (error as Error).message }, "oom_score_adj stays as it is");
+  }
+}

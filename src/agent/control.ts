@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control socket: questions about the running agent, by HTTP on a socket that only root can open. It changes nothing.
+
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import { AgentRunning } from "../datapath/refusal.ts";
+import { askAgent, controlSocket } from "./control-client.ts";
+
+/** Answers by path; an answer is sent as JSON. */
+export type Answers = Readonly<Record<string, () => unknown>>;
+
+export class ControlServer {
+  readonly #server: Server;
+  readonly #path: string;
+
+  private constructor(path: string, answers: Answers) {
+    this.#path = path;
+    this.#server = createServer({ keepAlive: false }, (request, response) => {
+      const answer = request.method === "GET" ? answers[request.url ?? ""] : undefined;
+      response.statusCode = answer === undefined ? 404 : 200;
+      response.setHeader("content-type", "application/json");
+      response.end(`${JSON.stringify(answer === undefined ? { error: "no such question" } : answer(), exact)}\n`);
+    });
+  }
+
+  /** Throws AgentRunning if another agent answers in this run directory; a dead one's socket is replaced. */
+  static async open(runDir: string, answers: Answers): Promise<ControlServer> {
+    mkdirSync(runDir, { recursive: true, mode: 0o750 });
+    const other = await askAgent<{ pid: number }>(runDir, "/v1/pid").catch(() => ({ pid: null }));
+    if (other !== null) throw new AgentRunning(runDir, other.pid);
+    const path = controlSocket(runDir);
+    rmSync(path, { force: true });
+    const control = new ControlServer(path, answers);
+    await control.#listen();
+    return control;
+  }
+
+  #listen(): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      // The file is made by bind(): a mask keeps it from being open to others for a moment.
+      const mask = process.umask(0o177);
+      try {
+        this.#server.listen(this.#path, () => resolve());
+      } finally {
+        process.umask(mask);
+      }
+    }).then(() => chmodSync(this.#path, 0o600));
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+    rmSync(this.#path, { force: true });
+  }
+}
+
+/** Big integers as numbers, or as decimal strings where a double would round them. */
+function exact(_: string, value: unknown): unknown {
+  if (typeof value !== "bigint") return value;
+  return Number.isSafeInteger(Number(value)) ? Number(value) : value.toString();
+}

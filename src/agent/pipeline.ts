@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stages of one agent, wired: source → store → compiler → programmer, with the node's addresses beside them; and
+// what they say of themselves.
+
+import type { Logger } from "pino";
+import { Compiler } from "../compile/compile.ts";
+import type { UnitDelta } from "../compile/unit.ts";
+import type { Config } from "../config/schema.ts";
+import { Store } from "../model/store.ts";
+import { DeviceAddresses } from "../node/addresses.ts";
+import type { Source } from "../source/source.ts";
+import { addressTexts, cidrsOf, nodeAddresses } from "./device-addresses.ts";
+import type { Installation } from "./installation.ts";
+import { Latency } from "./latency.ts";
+import type { NodePorts } from "./node-ports.ts";
+import { Problems } from "./problems.ts";
+import type { AgentReport } from "./report.ts";
+import { SyncLoop } from "./sync-loop.ts";
+
+const RETRY_MS = 1_000;
+const NOTHING: UnitDelta = { upserted: [], removed: [], problems: new Map() };
+
+export interface PipelineOptions {
+  readonly config: Config;
+  readonly version: string;
+  readonly node: string;
+  readonly cgroup: string;
+  readonly startedMs: number;
+  readonly source: Source;
+  readonly installation: Installation;
+  readonly nodePorts: NodePorts;
+  readonly warnings: readonly string[];
+  readonly log: Logger;
+}
+
+export class Pipeline {
+  readonly #options: PipelineOptions;
+  readonly #store = new Store();
+  readonly #latency = new Latency();
+  readonly #problems: Problems;
+  readonly #compiler: Compiler;
+  readonly #loop: SyncLoop;
+  readonly #broken = Promise.withResolvers<never>();
+  #addresses: DeviceAddresses | null = null;
+  #retry: NodeJS.Timeout | null = null;
+  #deviceAddresses: ReadonlySet<string> = new Set();
+  #syncSec: number | null = null;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.#problems = new Problems(options.log);
+    const externalIpsAllowed = cidrsOf(options.config.externalIpsAllowed);
+    this.#compiler = new Compiler({ nodeName: options.node }, { externalIpsAllowed, deviceAddresses: new Set() });
+    this.#loop = new SyncLoop({
+      store: this.#store,
+      compiler: this.#compiler,
+      problems: this.#problems,
+      latency: this.#latency,
+      apply: (delta) => this.#apply(delta),
+      onSynced: () => this.#onSynced(),
+      onComplete: () => this.#onComplete(),
+      onFatal: (error) => this.#broken.reject(error),
+    });
+  }
+
+  /** Resolves at `stop`; rejects when an invariant is broken. */
+  async run(stop: AbortSignal): Promise<void> {
+    const { source, installation } = this.#options;
+    const stopped = new Promise<void>((resolve) => {
+      if (stop.aborted) resolve();
+      else stop.addEventListener("abort", () => resolve(), { once: true });
+    });
+    this.#addresses = new DeviceAddresses((addresses) => this.#setAddresses(addresses));
+    this.#retry = setInterval(() => {
+      const { pending, failure } = installation.programmer.status();
+      if (pending.length > 0 || failure !== null) installation.programmer.retry();
+    }, RETRY_MS);
+    source.start(this.#loop);
+    await Promise.race([stopped, this.#broken.promise]);
+  }
+
+  /** Ends every stage; nothing is written afterwards. */
+  async stop(): Promise<void> {
+    const { source, installation } = this.#options;
+    if (this.#retry !== null) clearInterval(this.#retry);
+    this.#addresses?.[Symbol.dispose]();
+    await source.stop();
+    this.#loop.stop();
+    await installation.programmer.settled();
+  }
+
+  #apply(delta: UnitDelta): void {
+    const { installation, nodePorts, log } = this.#options;
+    nodePorts.add(delta);
+    const { added, changed, removed, refused, writes, durationMs } = installation.programmer.apply(delta);
+    nodePorts.drop(delta);
+    for (const { key, reason } of refused)
+      log.warn({ unit: key, reason }, "not programmed; tried again when there is room");
+    log.debug({ added, changed, removed, writes, durationMs }, "programmed");
+  }
+
+  #onSynced(): void {
+    const { installation, startedMs, log } = this.#options;
+    if (installation.programs.replaced !== null) installation.programs.activate();
+    this.#syncSec = (Date.now() - startedMs) / 1_000;
+    const { units, endpoints, fill, writes, pending } = installation.programmer.status();
+    const counts = { services: this.#store.serviceCount, units, frontends: fill.frontends.used, endpoints };
+    log.info({ ...counts, pending: pending.length, writes, seconds: this.#syncSec }, "in sync");
+  }
+
+  /** Everything is known: what an earlier agent left and nobody wants goes. */
+  #onComplete(): void {
+    const { installation, nodePorts } = this.#options;
+    installation.programmer.allowDeletes();
+    this.#apply(NOTHING);
+    nodePorts.giveBack();
+  }
+
+  #setAddresses(addresses: readonly Uint8Array[]): void {
+    const { config, installation, log } = this.#options;
+    this.#deviceAddresses = addressTexts(addresses);
+    log.debug({ addresses: [...this.#deviceAddresses] }, "device addresses");
+    installation.programmer.setNodeAddresses(nodeAddresses(addresses, cidrsOf(config.nodePortAddresses)));
+    this.#loop.recompile(this.#compiler.setDeviceAddresses(this.#deviceAddresses));
+  }
+
+  report(): AgentReport {
+    const { config, version, node, cgroup, startedMs, source, installation, nodePorts, warnings } = this.#options;
+    const { lastHeardNs, ...said } = source.status();
+    const lastHeardSecAgo = lastHeardNs === 0n ? null : Number(process.hrtime.bigint() - lastHeardNs) / 1e9;
+    const memory = process.memoryUsage();
+    return {
+      pid: process.pid,
+      version,
+      node,
+      startedAt: new Date(startedMs).toISOString(),
+      uptimeSec: (Date.now() - startedMs) / 1_000,
+      synced: this.#loop.isSynced,
+      syncSec: this.#syncSec,
+      paths: { bpffs: config.bpffs, cgroup, runDir: config.runDir, stateDir: config.stateDir },
+      source: { ...said, lastHeardSecAgo },
+      objects: {
+        services: this.#store.serviceCount,
+        endpointSlices: this.#store.sliceCount,
+        endpoints: this.#store.endpointCount,
+      },
+      programmer: installation.programmer.status(),
+      latency: this.#latency.report(),
+      problems: this.#problems.all(),
+      warnings,
+      deviceAddresses: [...this.#deviceAddresses].sort(),
+      reservedNodePorts: nodePorts.reservedCount,
+      heldNodePorts: nodePorts.held(),
+      memory: { rssBytes: memory.rss, heapUsedBytes: memory.heapUsed },
+    };
+  }
+}

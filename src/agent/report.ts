@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an agent says of itself: the answer to GET /v1/status, and what `portolan status -o json` prints under "agent".
+
+import type { Problem } from "../model/types.ts";
+import type { ProgrammerStatus } from "../program/status.ts";
+import type { SourceStatus } from "../source/source.ts";
+import type { LatencyReport } from "./latency.ts";
+
+export interface AgentReport {
+  readonly pid: number;
+  readonly version: string;
+  readonly node: string;
+  /** RFC 3339. */
+  readonly startedAt: string;
+  readonly uptimeSec: number;
+  /** Objects have come once and are programmed. */
+  readonly synced: boolean;
+  /** Seconds from the start to that; null before. */
+  readonly syncSec: number | null;
+  readonly paths: {
+    readonly bpffs: string;
+    readonly cgroup: string;
+    readonly runDir: string;
+    readonly stateDir: string;
+  };
+  readonly source: Omit<SourceStatus, "lastHeardNs"> & { readonly lastHeardSecAgo: number | null };
+  readonly objects: { readonly services: number; readonly endpointSlices: number; readonly endpoints: number };
+  readonly programmer: ProgrammerStatus;
+  /** From a watch event's bytes to the maps, since the first sync. */
+  readonly latency: LatencyReport;
+  readonly problems: readonly Problem[];
+  /** What preflight and start-up warned of. */
+  readonly warnings: readonly string[];
+  /** Addresses on the devices of this node, canonical text. */
+  readonly deviceAddresses: readonly string[];
+  readonly reservedNodePorts: number;
+  /** NodePorts that a process of the host held already: "TCP 30080". */
+  readonly heldNodePorts: readonly string[];
+  readonly memory: { readonly rssBytes: number; readonly heapUsedBytes: number };
+}
+
+/** One line of preflight. */
+export interface Finding {
+  readonly check: string;
+  /**
+   * "refused": no start. "strict": no start under --replacement strict, a warning under probe. "warning": nothing that
+   * hinders.
+   */
+  readonly result: "ok" | "warning" | "strict" | "refused";
+  readonly found: string;
+  readonly why: string;
+  /** Null where there is nothing to mend. */
+  readonly mend: string | null;
+}

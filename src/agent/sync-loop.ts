@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// When to sync: never before both kinds of objects have come once; then at once, with whatever came in the same turn of
+// the event loop, and in slices if that is much, so that nothing else has to wait long.
+
+import type { Compiler } from "../compile/compile.ts";
+import type { UnitDelta } from "../compile/unit.ts";
+import type { Store } from "../model/store.ts";
+import type { EndpointSlice, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
+import type { Kind, SourceSink } from "../source/source.ts";
+import type { Latency } from "./latency.ts";
+import type { Problems } from "./problems.ts";
+
+/** Services compiled and programmed in one turn. */
+const SLICE = 256;
+
+export interface SyncLoopParts {
+  readonly store: Store;
+  readonly compiler: Compiler;
+  readonly problems: Problems;
+  readonly latency: Latency;
+  /** Writes a delta to the kernel. */
+  apply(delta: UnitDelta): void;
+  /** The first sync is in the kernel. Called once. */
+  onSynced(): void;
+  /** What an earlier agent left and no object explains may go now. Called once, after onSynced. */
+  onComplete(): void;
+  /** A broken invariant: nothing here can mend it. */
+  onFatal(error: unknown): void;
+}
+
+export class SyncLoop implements SourceSink {
+  readonly #parts: SyncLoopParts;
+  /** Services to compile, with the time of the event that wants it; 0n: no event does. */
+  readonly #queue = new Map<ServiceKey, bigint>();
+  #scheduled: NodeJS.Immediate | null = null;
+  #stopped = false;
+  #synced = false;
+  #complete: "no" | "wanted" | "done" = "no";
+
+  constructor(parts: SyncLoopParts) {
+    this.#parts = parts;
+  }
+
+  service(key: ServiceKey, object: Service | null, receivedNs: bigint): void {
+    this.#parts.store.service(key, object, receivedNs);
+    this.#wake();
+  }
+
+  endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): void {
+    this.#parts.store.endpointSlice(key, object, receivedNs);
+    this.#wake();
+  }
+
+  synced(kind: Kind): void {
+    this.#parts.store.synced(kind);
+    this.#wake();
+  }
+
+  complete(): void {
+    this.#complete = "wanted";
+    this.#wake();
+  }
+
+  problems(kind: Problem["kind"], key: string, problems: readonly Problem[]): void {
+    this.#parts.problems.fromSource(kind, key, problems);
+  }
+
+  /** Compiles these Services again: something that they depend on besides their objects has changed. */
+  recompile(services: Iterable<ServiceKey>): void {
+    for (const key of services) if (!this.#queue.has(key)) this.#queue.set(key, 0n);
+    this.#wake();
+  }
+
+  /** The first sync is in the kernel. */
+  get isSynced(): boolean {
+    return this.#synced;
+  }
+
+  /** Nothing will be compiled or written any more. */
+  stop(): void {
+    this.#stopped = true;
+    if (this.#scheduled !== null) clearImmediate(this.#scheduled);
+  }
+
+  #wake(): void {
+    if (this.#scheduled !== null || this.#stopped || !this.#parts.store.ready) return;
+    // Not now but after this turn's events: a burst is one sync.
+    this.#scheduled = setImmediate(() => {
+      this.#scheduled = null;
+      try {
+        this.#turn();
+      } catch (error) {
+        this.#parts.onFatal(error);
+      }
+    });
+  }
+
+  #turn(): void {
+    this.#takeDirty();
+    const slice = this.#takeSlice();
+    if (slice.size > 0) this.#sync(slice);
+    if (this.#queue.size > 0) {
+      this.#wake();
+      return;
+    }
+    if (!this.#synced) {
+      this.#synced = true;
+      this.#parts.onSynced();
+    }
+    if (this.#complete === "wanted") {
+      this.#complete = "done";
+      this.#parts.onComplete();
+    }
+  }
+
+  /** At first the oldest Services come first: those that claim a taken address then never held it for a moment. */
+  #takeDirty(): void {
+    const { store } = this.#parts;
+    const dirty = [...store.takeDirty()];
+    const age = (key: ServiceKey): number => store.getService(key)?.createdMs ?? 0;
+    if (!this.#synced) dirty.sort(([a], [b]) => age(a) - age(b) || (a < b ? -1 : 1));
+    for (const [key, receivedNs] of dirty) {
+      const since = this.#queue.get(key) ?? 0n;
+      this.#queue.set(key, since === 0n || receivedNs < since ? receivedNs : since);
+    }
+  }
+
+  #takeSlice(): Map<ServiceKey, bigint> {
+    const slice = new Map<ServiceKey, bigint>();
+    for (const [key, receivedNs] of this.#queue) {
+      if (slice.size === SLICE) break;
+      slice.set(key, receivedNs);
+      this.#queue.delete(key);
+    }
+    return slice;
+  }
+
+  #sync(slice: ReadonlyMap<ServiceKey, bigint>): void {
+    const { store, compiler, problems, latency } = this.#parts;
+    const delta = compiler.update(store, slice.keys());
+    for (const [service, found] of delta.problems) problems.fromCompile(service, found);
+    this.#parts.apply(delta);
+    if (!this.#synced) return;
+    const now = process.hrtime.bigint();
+    for (const receivedNs of slice.values()) if (receivedNs !== 0n) latency.record(now - receivedNs);
+  }
+}

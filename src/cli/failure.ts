@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an error means to whoever ran a command: words and an exit status.
+
+import { ConfigError } from "../config/config.ts";
+import { AgentRunning, Refusal } from "../datapath/refusal.ts";
+import { SourceConfigError } from "../source/config-error.ts";
+import { EXIT } from "./usage.ts";
+
+/** Errors that say all there is to say; for any other the stack helps. */
+export function describeFailure(error: unknown): { readonly text: string; readonly status: number } {
+  if (error instanceof Refusal) {
+    const lines = error.reasons.map((reason) => `  - ${reason}`);
+    return { text: `portolan: refused:\n${lines.join("\n")}`, status: EXIT.REFUSED };
+  }
+  if (error instanceof ConfigError || error instanceof SourceConfigError || error instanceof AgentRunning) {
+    return { text: `portolan: ${error.message}`, status: EXIT.FAILED };
+  }
+  if (error instanceof Error && "code" in error && "syscall" in error) {
+    return { text: `portolan: ${error.message}`, status: EXIT.FAILED };
+  }
+  return { text: `portolan: ${error instanceof Error ? (error.stack ?? error.message) : error}`, status: EXIT.FAILED };
+}

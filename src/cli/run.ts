@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// portolan run: the agent, until it is told to stop.
+
+import { runAgent } from "../agent/agent.ts";
+import { loadConfig, RUN_FLAGS } from "./settings.ts";
+import { type CommandSpec, EXIT, type Flags } from "./usage.ts";
+import { VERSION } from "./version.ts";
+
+export const runCommand: CommandSpec = {
+  usage: "run",
+  summary: "serve Services on this node until SIGTERM or SIGINT; the datapath stays in place afterwards",
+  details: `
+Reads Services and EndpointSlices from the API server or from a folder, keeps the pinned maps up to date, and puts the
+programs on the node's cgroup. Logs to standard output: JSON lines, or readable ones on a terminal.
+
+Examples:
+  portolan run --kubeconfig /etc/kubernetes/admin.conf
+  portolan run --config /etc/portolan/config.yaml --hostname-override node-7
+  portolan run --source dir:/etc/portolan/manifests --replacement probe
+
+Exit status: 0 stopped by a signal, 1 failed (a second agent on the same pins too), 2 wrong usage, 78 refused: this node
+has to be mended first, see "portolan preflight".
+`,
+  flags: RUN_FLAGS,
+  run,
+};
+
+async function run(flags: Flags): Promise<number> {
+  const config = await loadConfig(flags);
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort(signal));
+  await runAgent({ config, version: VERSION, recreateMaps: flags["recreateMaps"] === true, stop: stop.signal });
+  return EXIT.OK;
+}

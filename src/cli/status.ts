@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// portolan status: is the agent alive and in sync, is the datapath in place, what is wrong.
+
+import { existsSync } from "node:fs";
+import { styleText } from "node:util";
+import type { AgentReport } from "../agent/report.ts";
+import { Maps } from "../datapath/maps.ts";
+import { type HookStatus, hookStatus } from "../datapath/programs.ts";
+import { readUnits } from "../program/recover.ts";
+import { openView, type View } from "./pinned.ts";
+import { alignColumns, formatDocument, formatTable, parseFormat } from "./table.ts";
+import { BPFFS, type CommandSpec, EXIT, type Flags, OUTPUT, RUN_DIR, textFlag } from "./usage.ts";
+
+export const statusCommand: CommandSpec = {
+  usage: "status",
+  summary: "say whether the agent is in sync, the datapath in place, and what is not accepted or does not fit",
+  details: `
+Asks the agent; if none answers, says what the pinned maps and links tell without it: traffic goes on by them.
+
+Examples:
+  portolan status
+  portolan status -o wide                      memory, fill of the maps, counters of the source
+  portolan status -o json | jq .agent.latency
+
+Exit status: 0 the datapath is in place (with or without an agent), 1 nothing is pinned.
+`,
+  flags: [OUTPUT, RUN_DIR, BPFFS],
+  run,
+};
+
+interface Datapath {
+  readonly pins: string;
+  readonly units: number;
+  readonly frontends: number;
+  readonly backends: number;
+  readonly hooks: readonly (HookStatus & { readonly attached: boolean })[];
+}
+
+async function run(flags: Flags): Promise<number> {
+  const format = parseFormat(textFlag(flags, "output", "table"));
+  const view = await openView(flags);
+  const datapath = existsSync(view.pins.maps) ? readDatapath(view) : null;
+  if (format === "json" || format === "yaml") {
+    process.stdout.write(await formatDocument({ readFrom: view.readFrom, agent: view.agent, datapath }, format));
+  } else {
+    process.stdout.write(describe(view, datapath, format === "wide"));
+  }
+  return datapath === null ? EXIT.FAILED : EXIT.OK;
+}
+
+/** A living agent knows its units; without one they are counted in the maps. */
+function readDatapath({ pins, agent }: View): Datapath {
+  const hooks = hookStatus(pins).map((hook) => ({ ...hook, attached: hook.cgroupId !== null }));
+  if (agent !== null) {
+    const { units, fill } = agent.programmer;
+    return { pins: pins.version, units, frontends: fill.frontends.used, backends: fill.backends.used, hooks };
+  }
+  using maps = Maps.openPinned(pins.maps, { readOnly: true });
+  const units = [...readUnits(maps).units.values()];
+  const frontends = units.reduce((sum, { rows }) => sum + rows.length, 0);
+  const backends = units.reduce((sum, { backendIds }) => sum + backendIds.length, 0);
+  return { pins: pins.version, units: units.length, frontends, backends, hooks };
+}
+
+function describe(view: View, datapath: Datapath | null, wide: boolean): string {
+  const lines: [string, string][] = [["agent", agentLine(view)]];
+  if (view.agent !== null) lines.push(...agentLines(view.agent));
+  lines.push(["datapath", datapath === null ? `nothing is pinned in ${view.pins.version}` : datapathLine(datapath)]);
+  if (view.agent !== null && wide) lines.push(...wideLines(view.agent));
+  const blocks = [alignColumns(lines)];
+  if (view.agent !== null) blocks.push(...troubles(view.agent));
+  return blocks.join("\n");
+}
+
+function agentLine({ agent, whose }: View): string {
+  if (agent === null) return whose;
+  return `running (pid ${agent.pid}), node ${agent.node}, portolan ${agent.version}, up ${duration(agent.uptimeSec)}`;
+}
+
+function agentLines(agent: AgentReport): [string, string][] {
+  const { source, objects, latency, programmer } = agent;
+  const from = source.peer === null || source.source.includes(source.peer) ? "" : ` (${source.peer})`;
+  const synced = agent.synced
+    ? `${objects.services} Services, ${objects.endpoints} endpoints; first after ${agent.syncSec?.toFixed(2)} s`
+    : "not yet: what was programmed before stays";
+  const lines: [string, string][] = [
+    ["source", `${source.source}${from}: ${source.state}${source.reason === null ? "" : `, ${source.reason}`}`],
+    ["in sync", synced],
+  ];
+  if (latency.count > 0) {
+    lines.push([
+      "latency",
+      `p50 ${latency.p50Ms} ms, p99 ${latency.p99Ms} ms from event to map (${latency.count} changes)`,
+    ]);
+  }
+  if (programmer.failure !== null) lines.push(["failure", programmer.failure]);
+  return lines;
+}
+
+function datapathLine({ units, frontends, backends, hooks, pins }: Datapath): string {
+  const attached = hooks.filter((hook) => hook.attached).length;
+  return `${units} units, ${frontends} frontends, ${backends} backends; ${attached} of ${hooks.length} programs attached (${pins})`;
+}
+
+function wideLines({
+  programmer,
+  source,
+  memory,
+  reservedNodePorts,
+  deviceAddresses,
+  paths,
+}: AgentReport): [string, string][] {
+  const fill = Object.entries(programmer.fill).map(([name, { used, capacity }]) => `${name} ${used}/${capacity}`);
+  const counters = Object.entries(source.counters).map(([name, value]) => `${name} ${value}`);
+  return [
+    ["maps", fill.join(", ")],
+    ["writes", `${programmer.writes} in ${programmer.applies} syncs, ${programmer.graces} grace periods`],
+    ["counters", counters.join(", ")],
+    ["cgroup", paths.cgroup],
+    ["addresses", deviceAddresses.join(", ")],
+    ["node ports", `${reservedNodePorts} reserved`],
+    [
+      "memory",
+      `${(memory.rssBytes / 2 ** 20).toFixed(0)} MiB resident (mapped maps included), heap ${(memory.heapUsedBytes / 2 ** 20).toFixed(0)} MiB`,
+    ],
+  ];
+}
+
+/** What does not fit, is not accepted, or was warned of: each as a table of its own. */
+function troubles({ programmer, problems, warnings, heldNodePorts }: AgentReport): string[] {
+  const options = { wide: false, headers: true };
+  const blocks: string[] = [];
+  if (programmer.pending.length > 0) {
+    const table = formatTable(
+      programmer.pending,
+      [
+        { title: "PENDING", cell: (unit) => unit.key },
+        { title: "REASON", cell: (unit) => unit.reason },
+      ],
+      options,
+    );
+    blocks.push(styleText("yellow", table));
+  }
+  if (problems.length > 0) {
+    const table = formatTable(
+      problems,
+      [
+        { title: "NOT ACCEPTED", cell: (problem) => problem.kind },
+        { title: "NAME", cell: (problem) => problem.key },
+        { title: "FIELD", cell: (problem) => problem.field },
+        { title: "REASON", cell: (problem) => problem.reason },
+      ],
+      options,
+    );
+    blocks.push(styleText("yellow", table));
+  }
+  const held = heldNodePorts.map((port) => `NodePort ${port} is held by a process of this host`);
+  for (const warning of [...warnings, ...held]) blocks.push(`${styleText("yellow", "warning")} ${warning}\n`);
+  return blocks;
+}
+
+function duration(seconds: number): string {
+  const [days, hours, minutes] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3_600) % 24,
+    Math.floor(seconds / 60) % 60,
+  ];
+  if (days > 0) return `${days}d${hours}h`;
+  if (hours > 0) return `${hours}h${minutes}m`;
+  return minutes > 0 ? `${minutes}m${Math.floor(seconds % 60)}s` : `${seconds.toFixed(1)}s`;
+}
