@@ -2,7 +2,7 @@
 // Builds the addon and its TypeScript face: `node build.mjs [release] [asan] [types]`.
 // Node's headers come from the Node that runs, or from the package that it was installed by: nothing is downloaded.
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,15 +28,26 @@ function run(script, args) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-function nodeGyp(configuration) {
+function nodeGyp(...options) {
   const jobs = process.env.JOBS ?? "2";
-  const args = ["configure", "build", configuration, `--nodedir=${nodeDir()}`, `--jobs=${jobs}`, "--loglevel=warn"];
+  const args = ["configure", "build", `--nodedir=${nodeDir()}`, `--jobs=${jobs}`, "--loglevel=warn", ...options];
   run(require.resolve("node-gyp/bin/node-gyp.js"), args);
+}
+
+/** node-gyp builds in the directory it runs in: this one shows the same sources, so that the two builds do not mix. */
+function asanDirectory() {
+  const directory = join(here, "build-asan");
+  mkdirSync(directory, { recursive: true });
+  for (const name of ["binding.gyp", "src"]) {
+    const link = join(directory, name);
+    if (!existsSync(link)) symlinkSync(join("..", name), link);
+  }
+  return directory;
 }
 
 const steps = {
   release: () => nodeGyp("--release"),
-  asan: () => nodeGyp("--debug"),
+  asan: () => nodeGyp("--debug", `--directory=${asanDirectory()}`),
   types: () => run(join(dirname(require.resolve("typescript/package.json")), "bin/tsc"), ["-p", "tsconfig.json"]),
 };
 

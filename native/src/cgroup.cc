@@ -13,7 +13,7 @@ namespace libbpf_ts {
 
 namespace {
 
-constexpr uint32_t kProgramsAtFirst = 64;
+constexpr uint32_t kProgramsAtFirst = 16;
 
 // queryCgroup(cgroupDir, attachType, effective)
 Napi::Value query_cgroup(const Napi::CallbackInfo &info) {

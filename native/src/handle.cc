@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <climits>
 
 namespace libbpf_ts {
@@ -13,6 +14,7 @@ void require_kind(Napi::Env env, const char *operation, int fd, const char *kind
   ssize_t length = readlink(path.c_str(), target, sizeof(target));
   if (length < 0) throw_errno(env, operation, errno);
   std::string found(target, static_cast<size_t>(length));
+  std::replace(found.begin(), found.end(), '_', '-');  // a new link is a bpf_link, a reopened one a bpf-link
   if (found.find(kind) == std::string::npos)
     throw_bpf_error(env,
                     {.operation = operation, .error = EINVAL, .log = "it is " + found + ", not " + kind});

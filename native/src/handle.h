@@ -36,7 +36,7 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-/** What /proc calls an open BPF file: "bpf-map", "bpf-prog", "bpf_link". Throws if fd is none of the wanted
+/** What /proc calls an open BPF file: "bpf-map", "bpf-prog", "bpf-link". Throws if fd is none of the wanted
  * kind. */
 void require_kind(Napi::Env env, const char *operation, int fd, const char *kind);
 

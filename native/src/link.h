@@ -9,7 +9,7 @@ namespace libbpf_ts {
 /** A link's descriptor: the attachment of a program to a hook. */
 class Link : public Handle<Link> {
  public:
-  static constexpr const char *kKind = "bpf_link";
+  static constexpr const char *kKind = "bpf-link";
 
   explicit Link(const Napi::CallbackInfo &info) : Handle(info) {}
   static Napi::Function define(Napi::Env env);
