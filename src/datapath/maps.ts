@@ -57,6 +57,7 @@ export class Maps implements MapPort, Disposable {
   readonly #backendView: MmapView;
   readonly #backends: BackendArray;
   readonly #active: MmapView;
+  readonly #readOnly: boolean;
   #writes = 0;
 
   private constructor(
@@ -66,6 +67,7 @@ export class Maps implements MapPort, Disposable {
   ) {
     this.#handles = handles;
     this.#owned = options.owned;
+    this.#readOnly = options.readOnly ?? false;
     checkEnums(btf);
     this.#frontend = new FrontendCodec(structLayout(btf, "frontend_key"), structLayout(btf, "frontend"));
     this.#name = new NameCodec(structLayout(btf, "service_name"));
@@ -75,7 +77,7 @@ export class Maps implements MapPort, Disposable {
     const page = structLayout(btf, "slot_page");
     structLayout(btf, "active");
     if (page.size !== page.bytes.backend_id) throw new LayoutError(["struct slot_page has more than backend ids"]);
-    const mapping = { readOnly: options.readOnly ?? false };
+    const mapping = { readOnly: this.#readOnly };
     this.#services = handles.pt_services.mmap(mapping);
     this.#serviceWords = new DataView(this.#services.buffer);
     this.#slots = handles.pt_slots.mmap(mapping);
@@ -104,10 +106,11 @@ export class Maps implements MapPort, Disposable {
     const handles: Partial<Record<Programmed, BpfMap>> = {};
     for (const name of PROGRAMMED) handles[name] = opened.use(BpfMap.open(`${directory}/${name}`));
     const complete = handles as Record<Programmed, BpfMap>;
-    const btf = Btf.ofMap(complete.pt_frontends);
+    const btf = options.btf ?? Btf.ofMap(complete.pt_frontends);
     if (btf === null) throw new LayoutError(["the pinned maps carry no BTF"]);
-    using _ = btf;
+    if (options.btf === undefined) opened.use(btf);
     const maps = new Maps(complete, btf, { ...options, owned: true });
+    if (options.btf === undefined) btf.close();
     opened.move();
     return maps;
   }
@@ -132,43 +135,43 @@ export class Maps implements MapPort, Disposable {
   }
 
   writeBackend(id: number, row: BackendRow): void {
+    this.#countStore();
     this.#backends.write(id, row);
-    this.#writes++;
   }
 
   setBackendFlags(id: number, flags: number): void {
+    this.#countStore();
     this.#backends.setFlags(id, flags);
-    this.#writes++;
   }
 
   setBackendGeneration(id: number, generation: number): void {
+    this.#countStore();
     this.#backends.setGeneration(id, generation);
-    this.#writes++;
   }
 
   resetActive(id: number): void {
+    this.#countStore();
     this.#active.store64(id * this.#active.elementSize, 0n);
-    this.#writes++;
   }
 
   writeSlots(base: number, backendIds: Uint32Array): void {
+    this.#countStore();
     this.#slotIds.set(backendIds, base);
-    this.#writes++;
   }
 
   setAffinity(serviceId: number, affinitySec: number): void {
+    this.#countStore();
     this.#services.store32(this.#serviceAt(serviceId) + this.#service.at.affinity_sec, affinitySec);
-    this.#writes++;
   }
 
   setCluster(serviceId: number, word: bigint): void {
+    this.#countStore();
     this.#services.store64(this.#serviceAt(serviceId) + this.#service.at.cluster, word);
-    this.#writes++;
   }
 
   setLocal(serviceId: number, word: bigint): void {
+    this.#countStore();
     this.#services.store64(this.#serviceAt(serviceId) + this.#service.at.local, word);
-    this.#writes++;
   }
 
   putFrontend(row: FrontendRow): void {
@@ -265,6 +268,12 @@ export class Maps implements MapPort, Disposable {
     this.close();
   }
 
+  /** Before each store into a mapping: into one for reading only it would be a segmentation fault. */
+  #countStore(): void {
+    if (this.#readOnly) throw new TypeError("these maps were opened for reading only");
+    this.#writes++;
+  }
+
   #serviceAt(id: number): number {
     const at = id * this.#services.elementSize;
     if (at >= this.#serviceWords.byteLength) throw new RangeError(`service id ${id} is outside pt_services`);
@@ -289,4 +298,6 @@ export class Maps implements MapPort, Disposable {
 export interface MapsOptions {
   /** For whoever only looks: the mappings then refuse writes. */
   readonly readOnly?: boolean;
+  /** The object's, for openPinned() without CAP_SYS_ADMIN: the kernel gives a map's own BTF to nobody else. */
+  readonly btf?: Btf;
 }

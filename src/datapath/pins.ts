@@ -17,9 +17,9 @@ import { BpfError, BpfLink, sys } from "libbpf-ts";
 import { AgentRunning, Refusal } from "./refusal.ts";
 
 const SCHEMA = 1;
-/** Sub-directories of a version; `.new` and `.old` are maps on their way in and out (programs.ts). */
+/** Sub-directories of a version; `-new` and `-old` are maps on their way in and out (programs.ts). */
 const KINDS = ["maps", "links", "progs"] as const;
-const STAGES = ["maps.new", "maps.old"] as const;
+const STAGES = ["maps-new", "maps-old"] as const; // bpffs takes no dots in names
 
 export interface PinPaths {
   /** <bpffs>/portolan, 0700: what the agent locks. */
@@ -51,7 +51,7 @@ export function pinProblems(paths: PinPaths): string[] {
   problems.push(...foreignEntries(paths.version, (name) => [...KINDS, ...STAGES].some((kind) => kind === name)));
   for (const kind of [...KINDS, ...STAGES]) {
     const dir = join(paths.version, kind);
-    if (existsSync(dir)) problems.push(...foreignEntries(dir, (name) => /^pt_\w+(\.new)?$/.test(name)));
+    if (existsSync(dir)) problems.push(...foreignEntries(dir, (name) => /^pt_\w+(-new)?$/.test(name)));
   }
   return problems;
 }

@@ -220,7 +220,7 @@ export class Programs implements Disposable {
 
   /** `maps` is complete or not there at all, whenever the process ends. */
   #swapMaps(): void {
-    const [fresh, old] = [join(this.#paths.version, "maps.new"), join(this.#paths.version, "maps.old")];
+    const [fresh, old] = [join(this.#paths.version, "maps-new"), join(this.#paths.version, "maps-old")];
     removeDir(fresh);
     mkdirSync(fresh, { mode: 0o700 });
     for (const [name, map] of this.#maps) map.pin(join(fresh, name));
@@ -279,7 +279,7 @@ function reasonToReplace(options: InstallOptions, pinned: ReadonlyMap<string, Bp
 
 /** Ends a swap that a killed agent had begun. */
 function finishSwap({ version, maps }: PinPaths): void {
-  const [fresh, old] = [join(version, "maps.new"), join(version, "maps.old")];
+  const [fresh, old] = [join(version, "maps-new"), join(version, "maps-old")];
   if (!existsSync(maps) && existsSync(old)) renameSync(existsSync(fresh) ? fresh : old, maps);
   removeDir(fresh);
   removeDir(old);
@@ -293,7 +293,7 @@ function removeDir(dir: string): void {
 
 /** Pins beside the path, then moves over it: the name never points at nothing. */
 function replacePin(path: string, pin: (path: string) => void): void {
-  const fresh = `${path}.new`;
+  const fresh = `${path}-new`;
   if (existsSync(fresh)) unlinkSync(fresh);
   pin(fresh);
   renameSync(fresh, path);

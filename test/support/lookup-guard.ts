@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// A reader that looks in after every single store, and slow readers that still hold what they read before: what any
+// lookup on any CPU could find. Notes every store after which one of them would be led astray.
+
+import { extentSize } from "../../src/program/allocator.ts";
+import { parseExtentWord } from "../../src/datapath/extent.ts";
+import { BACKEND, FRONTEND } from "../../src/datapath/layout.ts";
+import type { MapPort, NameRow } from "../../src/datapath/port.ts";
+import { endpointText, isMember, pickable, type SetBit } from "./map-lines.ts";
+import { frontendText, MemoryMaps, type MemoryState, usedRuns } from "./memory-maps.ts";
+
+/** From where a frontend is called; each has its own policy bit. */
+const VIEWS = { node: FRONTEND.INTERNAL_LOCAL, outside: FRONTEND.EXTERNAL_LOCAL } as const;
+type View = keyof typeof VIEWS;
+
+export interface Served {
+  /** Name, protocol and family of the unit it leads to. */
+  readonly unit: string;
+  readonly local: boolean;
+  /** Endpoints of the set in force. */
+  readonly endpoints: ReadonlySet<string>;
+}
+export interface Table {
+  /** By "VIEW key". */
+  readonly frontends: ReadonlyMap<string, Served>;
+  /** Endpoints of both sets, by unit. */
+  readonly members: ReadonlyMap<string, ReadonlySet<string>>;
+}
+const NOTHING: Table = { frontends: new Map(), members: new Map() };
+
+/** An extent that was published, held by a reader until a grace period has passed since its end. */
+interface Held {
+  readonly serviceId: number;
+  readonly bit: SetBit;
+  readonly word: bigint;
+  readonly ids: readonly number[];
+  readonly rows: readonly string[];
+  endedAt: number | null;
+}
+
+export class LookupGuard {
+  readonly violations: string[] = [];
+  readonly #memory: MemoryState;
+  readonly #port: MapPort;
+  #before: Table = NOTHING;
+  #after: Table = NOTHING;
+  #excused: ReadonlySet<string> = new Set();
+  #held: Held[] = [];
+  #stores = 0;
+  readonly #words = new Map<string, bigint>();
+
+  constructor(memory: MemoryState) {
+    this.#memory = memory;
+    this.#port = new MemoryMaps(memory);
+    this.#followWords();
+  }
+
+  get stores(): number {
+    return this.#stores;
+  }
+
+  /** From now on lookups may find what is there now or what `after` says. Keys in `excused` may be without an answer. */
+  expect(after: Table, excused: ReadonlySet<string> = new Set()): void {
+    this.#before = readTable(this.#port);
+    this.#after = after;
+    this.#excused = excused;
+  }
+
+  afterStore(operation: string): void {
+    this.#stores++;
+    try {
+      this.#followWords();
+      this.#checkTable();
+      this.#checkHeld();
+      this.#checkRuns();
+    } catch (error) {
+      this.violations.push(`store ${this.#stores} (${operation}): ${(error as Error).message}`);
+    }
+  }
+
+  /** A grace period: readers of before its beginning are gone at its end. */
+  async grace(): Promise<void> {
+    const begin = this.#stores;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#held = this.#held.filter(({ endedAt }) => endedAt === null || endedAt > begin);
+  }
+
+  #followWords(): void {
+    for (const [serviceId, row] of this.#memory.services) {
+      for (const [bit, word] of [
+        [BACKEND.CLUSTER, row.cluster],
+        [BACKEND.LOCAL, row.local],
+      ] as const) {
+        const key = `${serviceId}.${bit}`;
+        if (this.#words.get(key) === word) continue;
+        this.#words.set(key, word);
+        for (const held of this.#held) {
+          if (held.serviceId === serviceId && held.bit === bit && held.endedAt === null) held.endedAt = this.#stores;
+        }
+        const ids = [...pickable(this.#port, serviceId, bit)];
+        if (ids.length === 0) continue;
+        this.#held.push({ serviceId, bit, word, ids, rows: ids.map((id) => this.#identity(id)), endedAt: null });
+      }
+    }
+  }
+
+  /** What must not change while somebody may hold the id. */
+  #identity(id: number): string {
+    return `${endpointText(this.#port, id)} of ${this.#port.backendService(id)} generation ${this.#port.backendGeneration(id)}`;
+  }
+
+  #checkTable(): void {
+    const now = readTable(this.#port).frontends;
+    for (const key of new Set([...this.#before.frontends.keys(), ...this.#after.frontends.keys()])) {
+      const is = now.get(key);
+      const was = this.#before.frontends.get(key);
+      const becomes = this.#after.frontends.get(key);
+      if (is !== undefined) this.#checkEntry(key, is, { was, becomes });
+      else if (was !== undefined && becomes !== undefined && !this.#excused.has(key)) throw new Error(`${key} is gone`);
+    }
+  }
+
+  #checkEntry(key: string, is: Served, { was, becomes }: { was: Served | undefined; becomes: Served | undefined }): void {
+    const sides = [was, becomes].filter((side) => side !== undefined);
+    if (sides.every(({ unit }) => unit !== is.unit)) throw new Error(`${key} leads to ${is.unit}`);
+    const steady = sides.length === 2 && sides.every(({ unit, local }) => unit === is.unit && local === is.local);
+    const allowed = steady ? sides.flatMap(({ endpoints }) => [...endpoints]) : this.#membersOf(is.unit);
+    for (const endpoint of is.endpoints) {
+      if (!allowed.includes(endpoint)) throw new Error(`${key} leads to ${endpoint}, never a member`);
+    }
+    const answered = sides.length === 2 && sides.every(({ endpoints }) => endpoints.size > 0);
+    if (answered && is.endpoints.size === 0 && !this.#excused.has(key)) throw new Error(`${key} leads to nobody`);
+  }
+
+  #membersOf(unit: string): string[] {
+    return [...(this.#before.members.get(unit) ?? []), ...(this.#after.members.get(unit) ?? [])];
+  }
+
+  #checkHeld(): void {
+    for (const { serviceId, bit, word, ids, rows, endedAt } of this.#held) {
+      const { base, count } = parseExtentWord(word);
+      const slots = this.#port.slots(base, count);
+      ids.forEach((id, i) => {
+        if (slots[i] !== id) throw new Error(`slot ${base + i} of service ${serviceId} was reused before a grace period`);
+        if (this.#identity(id) !== rows[i]) throw new Error(`backend ${id} was ${rows[i]} and is ${this.#identity(id)}`);
+        if (endedAt === null && !isMember(this.#port, id, serviceId, bit)) throw new Error(`backend ${id} is published and dead`);
+      });
+    }
+  }
+
+  #checkRuns(): void {
+    let end = 0;
+    for (const run of usedRuns(this.#memory)) {
+      if (run.base < end) throw new Error(`the extent of ${run.of} overlaps another`);
+      end = run.end;
+    }
+    for (const { word } of this.#held) {
+      const { base, count } = parseExtentWord(word);
+      if (base + extentSize(count) > this.#memory.capacity.slots) throw new Error(`extent at ${base} is out of range`);
+    }
+  }
+}
+
+/** What each frontend of the maps serves, by view. */
+export function readTable(port: MapPort): Table {
+  const names = new Map(port.names());
+  const frontends = new Map<string, Served>();
+  const members = new Map<string, Set<string>>();
+  for (const [serviceId, name] of names) {
+    const both = ([BACKEND.CLUSTER, BACKEND.LOCAL] as const).flatMap((bit) => membersOf(port, serviceId, bit));
+    const unit = unitOf(serviceId, name);
+    members.set(unit, new Set([...(members.get(unit) ?? []), ...both]));
+  }
+  for (const row of port.frontends()) {
+    if (row.protocol === 0) continue;
+    const unit = unitOf(row.serviceId, names.get(row.serviceId));
+    const cluster = membersOf(port, row.serviceId, BACKEND.CLUSTER);
+    const near = membersOf(port, row.serviceId, BACKEND.LOCAL);
+    for (const view of Object.keys(VIEWS) as View[]) {
+      const local = (row.flags & VIEWS[view]) !== 0;
+      frontends.set(`${view} ${frontendText(row)}`, { unit, local, endpoints: new Set(local ? near : cluster) });
+    }
+  }
+  return { frontends, members };
+}
+
+function unitOf(serviceId: number, name: NameRow | undefined): string {
+  return name === undefined ? `#${serviceId}` : `${name.name}/${name.protocol}/${name.family}`;
+}
+
+function membersOf(port: MapPort, serviceId: number, bit: SetBit): string[] {
+  const ids = [...pickable(port, serviceId, bit)].filter((id) => isMember(port, id, serviceId, bit));
+  return ids.map((id) => endpointText(port, id));
+}
