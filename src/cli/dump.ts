@@ -50,7 +50,7 @@ async function run(flags: Flags, [given = ""]: readonly string[]): Promise<numbe
     throw new UsageError([`dump: no map "${given}"; there are ${readdirSync(view.pins.maps).join(", ")}`]);
   using map = BpfMap.open(path);
   using btf = typesOf(map);
-  const rows = [...dumpMap(map, name, btf)];
+  const rows = [...dumpMap(map, name, btf)].filter(({ value }) => name !== "pt_sockets" || !isFree(value));
   if (format === "json" || format === "yaml") {
     process.stdout.write(await formatDocument({ readFrom: view.readFrom, map: name, items: rows }, format));
   } else {
@@ -58,6 +58,9 @@ async function run(flags: Flags, [given = ""]: readonly string[]): Promise<numbe
   }
   return EXIT.OK;
 }
+
+/** A socket record keeps its old contents when it is given up; only its cookie is cleared. */
+const isFree = (record: DumpValue): boolean => isRecord(record) && record["cookie"] === 0;
 
 /** The map's own types; without the capability to read them, those of the object this release ships. */
 function typesOf(map: BpfMap): Btf {

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an error means to whoever ran a command: words and an exit status.
 
+import { BpfError } from "libbpf-ts";
 import { ConfigError } from "../config/config.ts";
 import { AgentRunning, Refusal } from "../datapath/refusal.ts";
 import { SourceConfigError } from "../source/config-error.ts";
+import { NothingPinned } from "./pinned.ts";
 import { EXIT } from "./usage.ts";
+
+/** Complete sentences for whoever called. */
+const TOLD = [ConfigError, SourceConfigError, AgentRunning, NothingPinned, BpfError];
 
 /** Errors that say all there is to say; for any other the stack helps. */
 export function describeFailure(error: unknown): { readonly text: string; readonly status: number } {
@@ -12,8 +17,8 @@ export function describeFailure(error: unknown): { readonly text: string; readon
     const lines = error.reasons.map((reason) => `  - ${reason}`);
     return { text: `portolan: refused:\n${lines.join("\n")}`, status: EXIT.REFUSED };
   }
-  if (error instanceof ConfigError || error instanceof SourceConfigError || error instanceof AgentRunning) {
-    return { text: `portolan: ${error.message}`, status: EXIT.FAILED };
+  if (TOLD.some((kind) => error instanceof kind)) {
+    return { text: `portolan: ${(error as Error).message}`, status: EXIT.FAILED };
   }
   if (error instanceof Error && "code" in error && "syscall" in error) {
     return { text: `portolan: ${error.message}`, status: EXIT.FAILED };
