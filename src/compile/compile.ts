@@ -7,7 +7,7 @@ import type { StoreView } from "../model/store.ts";
 import type { EndpointSlice, NodeFacts, Problem, Service, ServiceKey } from "../model/types.ts";
 import { Claims } from "./conflicts.ts";
 import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
-import { type CompileOptions, type Offer, offerFrontends, type PortOffer } from "./frontends.ts";
+import { type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
 import { type AcceptedSlice, acceptEndpoints } from "./hygiene.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
 import { type Frontend, type Unit, type UnitDelta, unitKey, unitName } from "./unit.ts";
@@ -35,18 +35,19 @@ export function compileService(
   slices: readonly EndpointSlice[],
   context: CompileContext,
 ): CompiledService {
-  const offer: Offer = offerFrontends(service, context.options);
+  const key: ServiceKey = `${service.namespace}/${service.name}`;
+  const offer = offerFrontends(service, context.options);
   const problems = [...offer.problems];
   const units: Unit[] = [];
   let accepted: readonly AcceptedSlice[] | undefined;
   for (const port of offer.ports) {
-    const frontends = wonFrontends(service, port, context, problems);
+    const frontends = wonFrontends(key, port, context, problems);
     if (frontends.length === 0) continue;
     accepted ??= slices
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
       .map((slice) => acceptEndpoints(slice, context.isClusterIp, problems));
     units.push(
-      unitOf(service, port, frontends, (needsLocal) =>
+      unitOf({ key, service, port, frontends }, (needsLocal) =>
         selectEndpoints(accepted ?? [], {
           portName: port.port.name,
           protocol: port.port.protocol,
@@ -60,24 +61,27 @@ export function compileService(
   return { units, problems };
 }
 
-function wonFrontends(service: Service, port: PortOffer, context: CompileContext, problems: Problem[]): Frontend[] {
-  const key = `${service.namespace}/${service.name}`;
-  const frontends: Frontend[] = [];
-  for (const { frontend, claim, field } of port.candidates) {
+function wonFrontends(key: ServiceKey, port: PortOffer, context: CompileContext, problems: Problem[]): Frontend[] {
+  const won = port.candidates.filter(({ claim, field }) => {
     const winner = context.winner(claim);
-    if (winner === key) frontends.push(frontend);
-    else problems.push({ kind: "Service", key, field, reason: `${claim} belongs to ${winner}` });
-  }
-  return frontends;
+    if (winner === key) return true;
+    problems.push({ kind: "Service", key, field, reason: `${claim} belongs to ${winner}` });
+    return false;
+  });
+  // map() makes an array of its exact length; one that grew by push keeps room for 16 more, in every unit.
+  return won.map(({ frontend }) => frontend);
 }
 
-function unitOf(
-  service: Service,
-  { port, family }: PortOffer,
-  frontends: readonly Frontend[],
-  select: (needsLocal: boolean) => EndpointSets,
-): Unit {
-  const key = `${service.namespace}/${service.name}`;
+interface UnitParts {
+  readonly key: ServiceKey;
+  readonly service: Service;
+  readonly port: PortOffer;
+  readonly frontends: readonly Frontend[];
+}
+
+function unitOf(parts: UnitParts, select: (needsLocal: boolean) => EndpointSets): Unit {
+  const { key, service, frontends } = parts;
+  const { port, family } = parts.port;
   const name = unitName(key, port.name);
   const needsLocal = frontends.some((frontend) => frontend.internalLocal || frontend.externalLocal);
   const { endpoints, clusterEmpty } = select(needsLocal);
@@ -151,7 +155,7 @@ export class Compiler {
   #register(key: ServiceKey, view: StoreView, affected: Set<ServiceKey>): void {
     const service = view.getService(key);
     const offer = service === undefined ? undefined : offerFrontends(service, this.#options);
-    const claims = offer?.ports.flatMap((port) => port.candidates.map((candidate) => candidate.claim)) ?? [];
+    const claims = offer?.ports.flatMap((port) => port.candidates).map((candidate) => candidate.claim) ?? [];
     this.#claims.set({ key, createdMs: service?.createdMs ?? 0, claims }, affected);
     this.#addresses.setClusterIps(key, service?.clusterIps ?? [], (other) => view.slicesOf(other), affected);
   }

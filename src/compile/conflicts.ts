@@ -43,8 +43,8 @@ export class Claims {
   }
 
   #swap(claim: string, before: Claimant | undefined, after: Claimant | undefined): void {
-    const holders = ranked(this.#holders.get(claim)).filter((holder) => holder !== before);
-    if (after !== undefined) holders.push(after);
+    const others = ranked(this.#holders.get(claim)).filter((holder) => holder !== before);
+    const holders = after === undefined ? others : others.concat(after);
     holders.sort((a, b) => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1));
     const [only] = holders;
     if (only === undefined) this.#holders.delete(claim);

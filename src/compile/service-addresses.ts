@@ -46,10 +46,10 @@ export class ServiceAddresses {
       const at = addressKey(bytes);
       const owners = this.#owners.get(at) ?? [];
       const others = owners.filter((owner) => owner !== key);
-      if (after.includes(address)) others.push(key);
-      if (others.length === 0) this.#owners.delete(at);
-      else this.#owners.set(at, others);
-      if ((owners.length === 0) !== (others.length === 0)) this.#addServicesWith(bytes, slicesOf, affected);
+      const now = after.includes(address) ? others.concat(key) : others;
+      if (now.length === 0) this.#owners.delete(at);
+      else this.#owners.set(at, now);
+      if ((owners.length === 0) !== (now.length === 0)) this.#addServicesWith(bytes, slicesOf, affected);
     }
   }
 
@@ -88,7 +88,7 @@ function networksOf(slices: readonly EndpointSlice[]): AddressKey[] {
       if (networks.at(-1) !== network && !networks.includes(network)) networks.push(network);
     }
   }
-  return networks;
+  return networks.slice(); // exact length: there is one for every Service
 }
 
 function networkKey(bytes: Uint8Array, offset: number, scratch: Uint8Array): AddressKey {

@@ -14,6 +14,7 @@ import {
   EVENT_ORDERS,
   eventsOf,
   loadScenarios,
+  parseScenario,
   problemLine,
   type Scenario,
   type ScenarioEvent,
@@ -92,4 +93,14 @@ describe.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("
 
 test("scenario files are found", () => {
   expect(scenarios.length).toBeGreaterThan(20);
+});
+
+test.each([
+  ["step: []", /unknown step/],
+  ["steps: [{ expects: '' }]", /unknown expects/],
+  ["steps: [{ name: x }]", /expects nothing/],
+  ["steps: [{ expect: '', delete: [Pod default/x] }]", /cannot delete/],
+  ["options: { allowed: [] }\nsteps: []", /unknown allowed/],
+])("a scenario %j is a mistake", (text, message) => {
+  expect(() => parseScenario("file", text)).toThrow(message);
 });

@@ -280,3 +280,41 @@ test("a problem that ends is said to have ended", () => {
   store.service("default/a", null, 1n);
   expect(compiler.update(store, store.takeDirty().keys()).problems.get("default/a")).toEqual([]);
 });
+
+describe("a unit", () => {
+  function unitsOf(change: Partial<Service>): readonly Unit[] {
+    const store = syncedStore();
+    store.service("default/a", service("a", change), 1n);
+    store.endpointSlice("default/a-1", slice("a-1", "a", ["10.244.0.1"]), 1n);
+    return new Compiler(FACTS, OPTIONS).update(store, "all").upserted;
+  }
+
+  test("says what it is", () => {
+    const endpoint = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 244, 0, 1, 0x1f, 0x90, 5, 0];
+    const clusterIp = { role: "clusterIP", address: "10.96.0.1", port: 80, internalLocal: false, externalLocal: false };
+    expect(unitsOf({ affinitySec: 60 }).map(plain)).toEqual([
+      {
+        key: "default/a:http/TCP/4",
+        service: "default/a",
+        name: "default/a:http",
+        family: 4,
+        protocol: PROTOCOL.TCP,
+        frontends: [clusterIp],
+        endpoints: endpoint,
+        emptyLocal: "reject",
+        affinitySec: 60,
+      },
+    ]);
+  });
+
+  test("answers an empty local set only if it has one", () => {
+    const answers = [{}, { externalLocal: true }, { internalLocal: true }].map(
+      (change) => unitsOf(change)[0]?.emptyLocal,
+    );
+    expect(answers).toEqual(["reject", "reject", "drop"]);
+  });
+
+  test("is not there without a frontend", () => {
+    expect(unitsOf({ clusterIps: ["127.0.0.1"] })).toEqual([]);
+  });
+});

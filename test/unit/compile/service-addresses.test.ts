@@ -61,7 +61,9 @@ test("only the slices of Services in the address' network are looked at", () => 
     asked.push(key);
     return [];
   };
-  index.setClusterIps("default/new", ["10.200.0.1"], slicesOf, new Set());
+  index.setEndpoints("default/s-8", [slice("s", "x", ["10.108.0.1"])]);
+  index.setEndpoints("default/s-9", []);
+  index.setClusterIps("default/new", ["10.200.0.1", "10.8.0.1", "10.9.0.1"], slicesOf, new Set());
   index.setClusterIps("default/other", ["10.7.3.3"], slicesOf, new Set());
   expect(asked).toEqual(["default/s-7"]);
 });

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every scenario down to the maps: what a program would read from them is what the scenario expects, in both event
+// orders, with one write in ten failing, and with another agent taking over after every step.
+
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import { type CompileOptions, Compiler } from "../../../src/compile/compile.ts";
+import type { UnitDelta } from "../../../src/compile/unit.ts";
+import { type Cidr, parseCidr } from "../../../src/model/address.ts";
+import { Store } from "../../../src/model/store.ts";
+import { Programmer } from "../../../src/program/programmer.ts";
+import { options } from "../../support/fresh-maps.ts";
+import { LookupGuard, readTable } from "../../support/lookup-guard.ts";
+import { anyPortLines, mapLines, wantedAnyPorts } from "../../support/map-lines.ts";
+import { emptyMemory, type Faults, MemoryMaps } from "../../support/memory-maps.ts";
+import {
+  deliver,
+  EVENT_ORDERS,
+  eventsOf,
+  loadScenarios,
+  type Scenario,
+  type ScenarioEvent,
+} from "../../support/scenario.ts";
+
+const scenarios = loadScenarios(resolve("test/scenarios"));
+
+function compilerOf(scenario: Scenario): Compiler {
+  const allowed = scenario.externalIpsAllowed?.map((text) => parseCidr(text) as Cidr) ?? null;
+  const compileOptions: CompileOptions = {
+    externalIpsAllowed: allowed,
+    deviceAddresses: new Set(scenario.deviceAddresses),
+  };
+  return new Compiler({ nodeName: scenario.node }, compileOptions);
+}
+
+/** A whole agent but for its source and its kernel. */
+class Node {
+  readonly #memory = emptyMemory();
+  readonly #guard = new LookupGuard(this.#memory);
+  readonly #scenario: Scenario;
+  readonly #faults: Faults;
+  readonly #store = new Store();
+  #compiler: Compiler;
+  #programmer!: Programmer;
+  port!: MemoryMaps;
+
+  constructor(scenario: Scenario, fails: () => boolean) {
+    this.#scenario = scenario;
+    this.#compiler = compilerOf(scenario);
+    this.#faults = { fails, afterStore: (store) => this.#guard.afterStore(store), grace: () => this.#guard.grace() };
+    this.#store.synced("services");
+    this.#store.synced("endpointslices");
+  }
+
+  get violations(): readonly string[] {
+    return this.#guard.violations;
+  }
+
+  async start(): Promise<void> {
+    this.port = new MemoryMaps(this.#memory, this.#faults);
+    this.#programmer = await Programmer.start(this.port, options);
+    this.#programmer.allowDeletes();
+  }
+
+  /** Another agent with the same objects, knowing nothing but the maps. */
+  async restart(deviceAddresses: readonly string[]): Promise<void> {
+    await this.start();
+    this.#compiler = compilerOf({ ...this.#scenario, deviceAddresses });
+    await this.#program(this.#compiler.update(this.#store, "all"));
+  }
+
+  deliver(event: ScenarioEvent): Promise<void> {
+    deliver(event, this.#store, 1n);
+    return this.#program(this.#compiler.update(this.#store, this.#store.takeDirty().keys()));
+  }
+
+  setDeviceAddresses(addresses: readonly string[]): Promise<void> {
+    return this.#program(this.#compiler.update(this.#store, this.#compiler.setDeviceAddresses(new Set(addresses))));
+  }
+
+  async #program(delta: UnitDelta): Promise<void> {
+    this.#programmer.apply(delta);
+    for (let round = 0; round < 100; round++) {
+      await this.#programmer.settled();
+      const { pending, failure, quarantined } = this.#programmer.status();
+      if (pending.length === 0 && failure === null && quarantined === 0) break;
+      this.#programmer.retry();
+    }
+    expect(this.#programmer.status()).toMatchObject({ pending: [], failure: null, quarantined: 0 });
+    const now = readTable(this.port);
+    this.#guard.expect(now, new Set(now.frontends.keys()));
+  }
+}
+
+async function play(
+  scenario: Scenario,
+  node: Node,
+  how: { order: (typeof EVENT_ORDERS)[number]; restart: boolean },
+): Promise<void> {
+  let deviceAddresses = scenario.deviceAddresses;
+  await node.start();
+  for (const step of scenario.steps) {
+    if (step.deviceAddresses !== null) {
+      deviceAddresses = step.deviceAddresses;
+      await node.setDeviceAddresses(deviceAddresses);
+    }
+    for (const event of eventsOf(step, how.order)) await node.deliver(event);
+    expect(mapLines(node.port), step.name).toEqual(step.expect);
+    expect(anyPortLines(node.port), step.name).toEqual(wantedAnyPorts(node.port));
+    if (!how.restart) continue;
+    await node.restart(deviceAddresses);
+    expect(mapLines(node.port), `${step.name}: restarted`).toEqual(step.expect);
+    expect(node.port.writes, `${step.name}: writes of a restart`).toBe(0);
+  }
+}
+
+const never = (): boolean => false;
+
+describe.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("%s", (_, scenario) => {
+  test.each(EVENT_ORDERS)("%s", async (order) => {
+    await play(scenario, new Node(scenario, never), { order, restart: false });
+  });
+
+  test("another agent after every step", async () => {
+    await play(scenario, new Node(scenario, never), { order: "Services first", restart: true });
+  });
+
+  test.each([1, 2, 3])("one write in ten fails, %i", async (seed) => {
+    let calls = seed * 3;
+    const fails = (): boolean => calls++ % 10 === 0;
+    await play(scenario, new Node(scenario, fails), { order: "EndpointSlices first", restart: false });
+  });
+});
