@@ -17,6 +17,8 @@ export interface KillOptions {
 
 const SERVICES = 200;
 const LONG_CONNECTIONS = 100;
+/** Of the restarted agents, so many must be in sync before they are killed in turn; or nothing was put to the test. */
+const SYNCED_SHARE = 0.9;
 
 export interface KillResult {
   readonly opened: number;
@@ -83,6 +85,7 @@ export async function killMain(options: KillOptions): Promise<boolean> {
   const perSecond = result.opened / result.seconds;
   const wanted = Math.min(50_000, options.seconds * 1_000);
   const passed =
+    result.synced >= SYNCED_SHARE * (result.kills - 1) &&
     result.failed === 0 &&
     result.wrongPeers === 0 &&
     result.longFailed === 0 &&
