@@ -2,6 +2,7 @@
 // An API server that costs next to nothing, so that what is measured is the agent: lists, paged lists and watches (with
 // initial events) of Services and EndpointSlices that look like a controller's, and changes to single slices on demand.
 
+import { once as event } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type BenchService, NAMESPACE, serviceObject, sliceObject } from "./services.ts";
@@ -179,11 +180,14 @@ export class ApiServer {
   }
 }
 
+/** The event, or nothing once it is no longer waited for. */
+const once = (emitter: ServerResponse, name: string, until: AbortController): Promise<unknown> =>
+  event(emitter, name, { signal: until.signal }).catch(() => undefined);
+
 /** Writes and waits until the reader has made room, or has gone. */
-function written(response: ServerResponse, text: string): Promise<void> {
-  if (response.write(text) || response.destroyed) return Promise.resolve();
-  return new Promise((resolve) => {
-    response.once("drain", resolve);
-    response.once("close", resolve);
-  });
+async function written(response: ServerResponse, text: string): Promise<void> {
+  if (response.write(text) || response.destroyed) return;
+  const done = new AbortController();
+  await Promise.race([once(response, "drain", done), once(response, "close", done)]);
+  done.abort();
 }

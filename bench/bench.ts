@@ -89,7 +89,7 @@ async function main(): Promise<boolean> {
 try {
   process.exitCode = (await main()) ? 0 : 1;
 } catch (error) {
-  const usage = error instanceof UsageError || (error as { code?: string }).code?.startsWith("ERR_PARSE_ARGS");
+  const usage = error instanceof UsageError || String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS");
   console.error(usage ? `bench: ${(error as Error).message}\n\n${HELP}` : error);
   process.exitCode = usage ? 2 : 1;
 }
