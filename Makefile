@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make: everything; make demo, make test: the two commands of the README. Every target sets up what it needs first.
 
-ARCH := $(shell case $$(uname -m) in x86_64) echo x64 ;; aarch64) echo arm64 ;; *) uname -m ;; esac)
+ARCH := $(shell uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')
 export PATH := $(CURDIR)/node_modules/node-linux-$(ARCH)/bin:$(CURDIR)/node_modules/@biomejs/cli-linux-$(ARCH):$(CURDIR)/node_modules/.bin:$(PATH)
 PREFIX ?= /usr/local
 CLANG ?= clang-19
