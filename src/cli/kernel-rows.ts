@@ -57,6 +57,7 @@ export interface BackendRow {
   readonly connections: number;
 }
 
+const ROLES = FRONTEND.CLUSTER_IP | FRONTEND.NODE_PORT | FRONTEND.EXTERNAL_IP | FRONTEND.LOAD_BALANCER;
 const ANSWERS = new Map<number, string>(
   Object.entries(ALGORITHM).map(([name, value]) => [value, name.toLowerCase().replace("_", "-")]),
 );
@@ -72,7 +73,7 @@ export function serviceRows(maps: MapPort, units: readonly UnitState[], pending:
       protocol: PROTOCOL_NAME[unit.protocol],
       family: unit.family,
       id: unit.serviceId,
-      frontends: unit.rows.map((row) => authority(shownAddress(row.address), row.port)),
+      frontends: unit.rows.toSorted(byRole).map((row) => authority(shownAddress(row.address), row.port)),
       endpoints: count(unit, ENDPOINT.CLUSTER),
       localEndpoints: count(unit, ENDPOINT.LOCAL),
       connections: [...unit.backendIds].reduce((sum, id) => sum + Number(maps.active(id)), 0),
@@ -84,6 +85,10 @@ export function serviceRows(maps: MapPort, units: readonly UnitState[], pending:
   });
   return [...rows, ...[...reasons.values()].map(notYet)].sort((a, b) => (order(a) < order(b) ? -1 : 1));
 }
+
+/** By flags, which rise from ClusterIP to load balancer; NodePorts, which have no address, last. */
+const byRole = (a: UnitState["rows"][number], b: UnitState["rows"][number]): number =>
+  (a.flags & FRONTEND.NODE_PORT) - (b.flags & FRONTEND.NODE_PORT) || (a.flags & ROLES) - (b.flags & ROLES);
 
 const order = ({ service, protocol, family }: ServiceRow): string => `${service}/${protocol}/${family}`;
 
