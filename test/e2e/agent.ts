@@ -4,6 +4,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { AgentReport } from "../../src/agent/report.ts";
 import { command, Daemon, type Place } from "../support/daemon.ts";
 
 /** The agent's program, as `make` builds it. */
@@ -47,5 +48,38 @@ export class Agent {
   async ask<T>(...args: string[]): Promise<T> {
     const where = Object.entries(this.#where).map(([flag, value]) => `--${flag}=${value}`);
     return JSON.parse(await command([portolan, ...args, ...where, "--output=json"], this.#options.place)) as T;
+  }
+
+  /** What the living agent says of itself; undefined while this one does not answer. */
+  async report(): Promise<AgentReport | undefined> {
+    const { agent } = await this.ask<{ agent: AgentReport | null }>("status");
+    return agent?.pid === this.daemon.pid ? agent : undefined;
+  }
+
+  /** Waits until everything the API server has is programmed. */
+  async inSync(): Promise<AgentReport> {
+    return await this.daemon.until("in sync", async () => {
+      const report = await this.report().catch(() => undefined);
+      return report?.synced ? report : undefined;
+    });
+  }
+
+  /** Waits until it says, asked and in its log, that the API server is away. */
+  async saysApiServerIsAway(): Promise<void> {
+    await this.daemon.until("says that the API server is away", async () => {
+      const report = await this.report().catch(() => undefined);
+      return report?.source.reason ?? undefined;
+    });
+  }
+
+  /** The maps as they are in the kernel, read by bpftool: every element of the hashes, by map. */
+  async pinnedMaps(): Promise<Record<string, string[]>> {
+    const maps: Record<string, string[]> = {};
+    for (const name of ["pt_frontends", "pt_names", "pt_node_addrs"]) {
+      const pin = join(this.#options.bpffs, "portolan/v1/maps", name);
+      const elements = JSON.parse(await command(["bpftool", "--json", "map", "dump", "pinned", pin])) as object[];
+      maps[name] = elements.map((element) => JSON.stringify(element)).sort();
+    }
+    return maps;
   }
 }

@@ -21,7 +21,7 @@ afterAll(() => bed?.remove());
 test("away at the start: it waits, says so and does not end; then it is in sync", async () => {
   await bed.plane.stopApiServer();
   const agent = bed.startAgent();
-  await agent.daemon.until("says that the API server is away", () => agent.says("ECONNREFUSED"));
+  await agent.saysApiServerIsAway();
   await sleep(3_000);
   expect(agent.daemon.exit).toBeUndefined();
   await bed.plane.startApiServer();
@@ -32,7 +32,7 @@ test("away at the start: it waits, says so and does not end; then it is in sync"
 test("away while it runs: traffic goes on, and what changed afterwards arrives", async () => {
   await bed.process.startLoad(web);
   await bed.plane.stopApiServer();
-  await bed.agent.daemon.until("says that the API server is away", () => bed.agent.says("disconnected"));
+  await bed.agent.saysApiServerIsAway();
   await bed.plane.startApiServer();
   await bed.plane.apply(...slices("web", [bed.pod(2).host]));
   await bed.reaches(bed.process, web, [bed.pod(2)]);
@@ -45,7 +45,7 @@ test("an agent that starts during an outage serves what is pinned and takes noth
   await bed.plane.stopApiServer("SIGTERM");
   await bed.agent.daemon.stop("SIGKILL");
   const agent = bed.startAgent();
-  await agent.daemon.until("says that the API server is away", () => agent.says("ECONNREFUSED"));
+  await agent.saysApiServerIsAway();
   await sleep(1_000);
   await bed.reaches(bed.process, web, [bed.pod(2)]);
   await bed.plane.startApiServer();
