@@ -6,27 +6,27 @@ import type { Btf, BtfStruct } from "libbpf-ts";
 
 /** enum frontend_flags. */
 export const FRONTEND = {
-  CLUSTER_IP: 1 << 0,
-  NODE_PORT: 1 << 1,
-  EXTERNAL_IP: 1 << 2,
-  LOAD_BALANCER: 1 << 3,
-  ANY_PORT: 1 << 4,
-  INTERNAL_LOCAL: 1 << 5,
-  EXTERNAL_LOCAL: 1 << 6,
-  BIND_GUARD: 1 << 7,
+  CLUSTER_IP: 1,
+  NODE_PORT: 2,
+  EXTERNAL_IP: 4,
+  LOAD_BALANCER: 8,
+  ANY_PORT: 16,
+  INTERNAL_LOCAL: 32,
+  EXTERNAL_LOCAL: 64,
+  BIND_GUARD: 128,
 } as const;
 
 /** enum algorithm. */
 export const ALGORITHM = { REJECT: 0, DROP: 1, RANDOM: 2, LEAST_CONN: 3, MAGLEV: 4 } as const;
 
 /** enum backend_flags. */
-export const BACKEND = { CLUSTER: 1 << 0, LOCAL: 1 << 1, SERVING: 1 << 2 } as const;
+export const BACKEND = { CLUSTER: 1, LOCAL: 2, SERVING: 4 } as const;
 
 /** enum node_addr_flags. */
-export const NODE_ADDR = { MINE: 1 << 0, NODE_PORT: 1 << 1 } as const;
+export const NODE_ADDR = { MINE: 1, NODE_PORT: 2 } as const;
 
 /** enum socket_flags. */
-export const SOCKET = { COUNTED: 1 << 0 } as const;
+export const SOCKET = { COUNTED: 1 } as const;
 
 /** enum affinity_client. */
 export const AFFINITY = { NETNS: 0, ADDRESS: 1 } as const;

@@ -6,24 +6,20 @@
 import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { MapPort } from "../datapath/port.ts";
 import { ExtentAllocator, IdAllocator } from "./allocator.ts";
-import { type BindGuard, FrontendTable, rowsOf } from "./frontend-table.ts";
+import { type BindGuard, FrontendTable } from "./frontend-table.ts";
 import { Quarantine, type Retired } from "./grace.ts";
 import { type NodeAddress, NodeAddressWriter } from "./node-addresses.ts";
+import { type Change, Planner, type Resources } from "./planner.ts";
 import { type Recovered, readUnits } from "./recover.ts";
-import { isFull, type RowChange, RowWriter } from "./row-writer.ts";
-import { dropPlan, planSets, setsAreCurrent } from "./set-plan.ts";
+import { isFull, RowWriter } from "./row-writer.ts";
 import type { ApplyReport, PendingUnit, ProgrammerStatus, UnitStatus } from "./status.ts";
-import { DAMAGED, type Extent, type FrontendSpec, REJECTED, type UnitState } from "./unit-state.ts";
-import { type SetChange, UnitWriter } from "./unit-writer.ts";
+import type { Extent, UnitState } from "./unit-state.ts";
+import { UnitWriter } from "./unit-writer.ts";
 
 export interface ProgrammerOptions {
   readonly bindGuard: BindGuard;
   /** Called after a retry that room made possible, outside any apply(). */
   readonly onRetry?: (report: ApplyReport) => void;
-}
-
-interface Change extends SetChange, RowChange {
-  readonly wanted: ReadonlySet<string>;
 }
 
 interface Pending {
@@ -40,9 +36,6 @@ interface Pending {
 interface Round {
   readonly changes: Change[];
   readonly refused: PendingUnit[];
-  /** Rows and "any port" addresses that this round will add. */
-  rows: number;
-  readonly addresses: Set<string>;
   added: number;
   changed: number;
   removed: number;
@@ -56,10 +49,9 @@ export class Programmer {
   readonly #options: ProgrammerOptions;
   readonly #units: Map<string, UnitState>;
   readonly #pending = new Map<string, Pending>();
-  readonly #services: IdAllocator;
-  readonly #backends: IdAllocator;
-  readonly #slots: ExtentAllocator;
+  readonly #resources: Resources;
   readonly #table = new FrontendTable();
+  readonly #planner: Planner;
   readonly #rows: RowWriter;
   readonly #writer: UnitWriter;
   readonly #quarantine: Quarantine;
@@ -86,19 +78,18 @@ export class Programmer {
     this.#port = port;
     this.#options = options;
     this.#units = new Map(found.units);
-    this.#services = new IdAllocator(port.capacity.services);
-    this.#backends = new IdAllocator(port.capacity.backends);
-    this.#slots = new ExtentAllocator(port.capacity.slots);
+    this.#resources = {
+      services: new IdAllocator(port.capacity.services),
+      backends: new IdAllocator(port.capacity.backends),
+      slots: new ExtentAllocator(port.capacity.slots),
+    };
+    const { bindGuard } = options;
+    this.#planner = new Planner(port, { table: this.#table, resources: this.#resources, bindGuard });
     this.#rows = new RowWriter(port, this.#table);
     this.#writer = new UnitWriter(port);
     this.#nodeAddresses = new NodeAddressWriter(port);
     this.#strayNames = found.strayNames;
-    this.#quarantine = new Quarantine(port, {
-      services: this.#services,
-      backends: this.#backends,
-      slots: this.#slots,
-      onFreed: () => this.#retryFreed(),
-    });
+    this.#quarantine = new Quarantine(port, { ...this.#resources, onFreed: () => this.#retryFreed() });
     this.#adopt(found);
   }
 
@@ -108,6 +99,7 @@ export class Programmer {
     const writes = this.#port.writes;
     const round = newRound();
     const { units, removals } = this.#collect(delta);
+    this.#planner.begin();
     for (const unit of units) this.#plan(unit, round);
     this.#name(round);
     const live = round.changes.filter((change) => change.failure === null);
@@ -160,10 +152,10 @@ export class Programmer {
       endpoints,
       pending: [...this.#pending].map(([key, pending]) => pendingUnit(key, pending)),
       fill: {
-        services: { used: this.#services.used, capacity: this.#services.limit },
+        services: { used: this.#resources.services.used, capacity: this.#resources.services.limit },
         frontends: { used: this.#table.size, capacity: frontends },
-        backends: { used: this.#backends.used, capacity: this.#backends.limit },
-        slots: { used: this.#slots.used, capacity: this.#slots.capacity },
+        backends: { used: this.#resources.backends.used, capacity: this.#resources.backends.limit },
+        slots: { used: this.#resources.slots.used, capacity: this.#resources.slots.capacity },
       },
       quarantined: this.#quarantine.backends,
       writes: this.#port.writes,
@@ -188,16 +180,16 @@ export class Programmer {
   #adopt(found: Recovered): void {
     const runs: Extent[] = [];
     for (const state of this.#units.values()) {
-      if (state.serviceId !== 0) this.#services.reserve(state.serviceId);
-      for (const id of state.backendIds) this.#backends.reserve(id);
+      if (state.serviceId !== 0) this.#resources.services.reserve(state.serviceId);
+      for (const id of state.backendIds) this.#resources.backends.reserve(id);
       for (const row of state.rows.splice(0)) this.#table.record(row, state);
       for (const extent of Object.values(state.extents)) if (extent.count > 0) runs.push(extent);
     }
-    this.#slots.reserveAll(runs);
+    this.#resources.slots.reserveAll(runs);
     for (const address of found.anyPort) this.#table.recordAnyPort(address);
     for (const id of found.countedBackends) this.#port.resetActive(id);
     for (const id of found.strayBackends) {
-      this.#backends.reserve(id);
+      this.#resources.backends.reserve(id);
       if (this.#port.backendFlags(id) !== 0) this.#port.setBackendFlags(id, 0);
     }
     this.#quarantine.add({ backends: [...found.strayBackends], extents: [], services: [] }, false);
@@ -231,84 +223,17 @@ export class Programmer {
     return { units, removals };
   }
 
-  /** Adds the unit's change to the round, with everything it needs taken; or refuses it; or finds nothing to do. */
+  /** Adds the unit's change to the round; or refuses it; or finds nothing to do. */
   #plan(unit: Unit, round: Round): void {
-    const existing = this.#units.get(unit.key);
-    const wanted = rowsOf(unit, this.#options.bindGuard);
-    const current = existing !== undefined && setsAreCurrent(existing, unit);
-    if (existing !== undefined && current && this.#isCurrent(existing, unit, wanted)) {
+    const plan = this.#planner.plan(unit, this.#units.get(unit.key));
+    if (plan === null) {
       this.#pending.delete(unit.key);
       round.unchanged++;
-      return;
+    } else if (typeof plan === "string") {
+      this.#refuse(unit, { reason: plan, full: true, round });
+    } else {
+      round.changes.push(plan);
     }
-    const puts = wanted.filter((row) => {
-      const found = this.#table.get(row.key);
-      return found === undefined || found.owner !== existing || found.row.flags !== row.flags;
-    });
-    if (!this.#takeRows(wanted, puts, round)) {
-      const { frontends } = this.#port.capacity;
-      this.#refuse(unit, {
-        reason: `pt_frontends is full: ${this.#table.size} of ${frontends} rows`,
-        full: true,
-        round,
-      });
-      return;
-    }
-    const state = existing ?? this.#freshState(unit);
-    if (state === null) {
-      const { used, limit } = this.#services;
-      this.#refuse(unit, { reason: `pt_services is full: ${used} of ${limit} ids in use`, full: true, round });
-      return;
-    }
-    const sets = current ? null : planSets(state, unit, { backends: this.#backends, slots: this.#slots });
-    if (typeof sets === "string") {
-      if (existing === undefined) this.#services.release(state.serviceId);
-      this.#refuse(unit, { reason: sets, full: true, round });
-      return;
-    }
-    const keys = new Set(wanted.map((row) => row.key));
-    const fresh = existing === undefined;
-    round.changes.push({ unit, state, fresh, sets, puts, wanted: keys, written: [], failure: null, stuck: false });
-  }
-
-  /** Whether rows and affinity are as asked for, too. */
-  #isCurrent(state: UnitState, unit: Unit, wanted: readonly FrontendSpec[]): boolean {
-    if (state.affinitySec !== unit.affinitySec || state.rows.length !== wanted.length) return false;
-    if (this.#table.missingAnyPort(wanted).length > 0) return false;
-    return wanted.every((row) => {
-      const found = this.#table.get(row.key);
-      return found?.owner === state && found.row.flags === row.flags;
-    });
-  }
-
-  /** Whether the map has room for the rows that are new; counts them to the round if so. */
-  #takeRows(wanted: readonly FrontendSpec[], puts: readonly FrontendSpec[], round: Round): boolean {
-    const addresses = this.#table.missingAnyPort(wanted).filter((address) => !round.addresses.has(address));
-    const rows = puts.filter((row) => this.#table.get(row.key) === undefined).length + addresses.length;
-    if (this.#table.size + round.rows + rows > this.#port.capacity.frontends) return false;
-    round.rows += rows;
-    for (const address of addresses) round.addresses.add(address);
-    return true;
-  }
-
-  #freshState(unit: Unit): UnitState | null {
-    const serviceId = this.#services.allocate();
-    if (serviceId === 0) return null;
-    const { key, name, family, protocol } = unit;
-    const row = this.#port.service(serviceId);
-    const extents = { cluster: row.cluster === 0n ? REJECTED : DAMAGED, local: row.local === 0n ? REJECTED : DAMAGED };
-    const empty = { endpoints: new Uint8Array(0), backendIds: new Uint32Array(0), rows: [], stale: new Set<never>() };
-    return {
-      key,
-      serviceId,
-      name,
-      family,
-      protocol,
-      extents,
-      affinitySec: row.affinitySec,
-      unclaimed: false,
-      ...empty,
-    };
   }
 
   /** Names come before any other entry of a new unit: by its name a restart finds what there is of it. */
@@ -327,11 +252,10 @@ export class Programmer {
       }
       at += written;
       const next = part[written];
-      if (next === undefined) continue;
+      if (written > 0 || next === undefined) continue;
       at++;
       next.failure = reason;
-      if (next.sets !== null) dropPlan(next.sets, { backends: this.#backends, slots: this.#slots });
-      this.#services.release(next.state.serviceId);
+      this.#planner.discard(next);
       this.#refuse(next.unit, { reason, full, round });
     }
   }
@@ -416,7 +340,7 @@ export class Programmer {
 }
 
 function newRound(): Round {
-  return { changes: [], refused: [], rows: 0, addresses: new Set(), added: 0, changed: 0, removed: 0, unchanged: 0 };
+  return { changes: [], refused: [], added: 0, changed: 0, removed: 0, unchanged: 0 };
 }
 
 function pendingUnit(key: string, { unit, name, reason, sinceMs }: Pending): PendingUnit {

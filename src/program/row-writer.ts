@@ -112,7 +112,7 @@ export class RowWriter {
       }
       at += written;
       const next = part[written];
-      if (next === undefined) continue;
+      if (written > 0 || next === undefined) continue;
       this.revert(next.change, failure ?? `frontend ${next.row.key}: pt_frontends is full`);
       while (queue[at]?.change === next.change) at++;
     }
@@ -125,7 +125,7 @@ export class RowWriter {
       for (const [address] of part.slice(0, written)) this.#table.recordAnyPort(address);
       at += written;
       const next = part[written];
-      if (next === undefined) continue;
+      if (written > 0 || next === undefined) continue;
       at++;
       for (const change of next[1]) {
         if (change.failure === null) this.revert(change, failure ?? `any-port row of ${next[0]}: pt_frontends is full`);
@@ -133,7 +133,7 @@ export class RowWriter {
     }
   }
 
-  /** How many of the first rows were written; `failure` says why the next was not, null if the map is full. */
+  /** How many of the first rows were written. None: `failure` says why the first was not, null if the map is full. */
   #tryPut(rows: readonly FrontendRow[]): { written: number; failure: string | null } {
     try {
       const [first] = rows;

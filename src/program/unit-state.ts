@@ -2,7 +2,7 @@
 // One unit as the kernel has it: its ids, endpoints, extents and frontend rows. Changed only together with the maps.
 
 import { extentWord } from "../datapath/extent.ts";
-import { ALGORITHM } from "../datapath/layout.ts";
+import { ALGORITHM, BACKEND } from "../datapath/layout.ts";
 import type { Family, Protocol } from "../model/types.ts";
 
 /** What one extent word says. */
@@ -29,7 +29,7 @@ export function sameWord(a: Extent, b: Extent): boolean {
 }
 
 /** One of a service's two extents; its bit in ENDPOINT and BACKEND flags. */
-export const SETS = { cluster: 1, local: 2 } as const;
+export const SETS = { cluster: BACKEND.CLUSTER, local: BACKEND.LOCAL } as const;
 export type SetName = keyof typeof SETS;
 
 /** A row of pt_frontends that belongs to a unit. */

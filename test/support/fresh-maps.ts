@@ -20,7 +20,11 @@ export async function freshMaps(units: readonly Unit[]): Promise<MemoryMaps> {
 }
 
 /** That the maps serve, hold and use what a program that knows only these units would; and nothing is left to do. */
-export async function expectEqualToFresh(memory: MemoryState, programmer: Programmer, units: readonly Unit[]): Promise<void> {
+export async function expectEqualToFresh(
+  memory: MemoryState,
+  programmer: Programmer,
+  units: readonly Unit[],
+): Promise<void> {
   await programmer.settled();
   const port = new MemoryMaps(memory);
   const fresh = await freshMaps(units);
@@ -28,9 +32,16 @@ export async function expectEqualToFresh(memory: MemoryState, programmer: Progra
   expect(anyPortLines(port)).toEqual(wantedAnyPorts(fresh));
   expect(memory.names.size).toBe(units.length);
   const endpoints = units.reduce((sum, unit) => sum + unit.endpoints.length / 20, 0);
-  expect(programmer.status()).toMatchObject({ units: units.length, endpoints, pending: [], quarantined: 0, failure: null });
+  expect(programmer.status()).toMatchObject({
+    units: units.length,
+    endpoints,
+    pending: [],
+    quarantined: 0,
+    failure: null,
+  });
   expect(programmer.status().fill).toMatchObject({ services: { used: units.length }, backends: { used: endpoints } });
-  const flags = (of: MemoryMaps): string[] => [...of.frontends()].map((row) => `${frontendText(row)} ${row.flags}`).sort();
+  const flags = (of: MemoryMaps): string[] =>
+    [...of.frontends()].map((row) => `${frontendText(row)} ${row.flags}`).sort();
   expect(flags(port)).toEqual(flags(fresh));
 }
 
@@ -38,4 +49,3 @@ export async function expectEqualToFresh(memory: MemoryState, programmer: Progra
 export async function tableOf(units: readonly Unit[]): Promise<Table> {
   return readTable(await freshMaps(units));
 }
-

@@ -2,10 +2,10 @@
 // A reader that looks in after every single store, and slow readers that still hold what they read before: what any
 // lookup on any CPU could find. Notes every store after which one of them would be led astray.
 
-import { extentSize } from "../../src/program/allocator.ts";
 import { parseExtentWord } from "../../src/datapath/extent.ts";
 import { BACKEND, FRONTEND } from "../../src/datapath/layout.ts";
 import type { MapPort, NameRow } from "../../src/datapath/port.ts";
+import { extentSize } from "../../src/program/allocator.ts";
 import { endpointText, isMember, pickable, type SetBit } from "./map-lines.ts";
 import { frontendText, MemoryMaps, type MemoryState, usedRuns } from "./memory-maps.ts";
 
@@ -120,7 +120,11 @@ export class LookupGuard {
     }
   }
 
-  #checkEntry(key: string, is: Served, { was, becomes }: { was: Served | undefined; becomes: Served | undefined }): void {
+  #checkEntry(
+    key: string,
+    is: Served,
+    { was, becomes }: { was: Served | undefined; becomes: Served | undefined },
+  ): void {
     const sides = [was, becomes].filter((side) => side !== undefined);
     if (sides.every(({ unit }) => unit !== is.unit)) throw new Error(`${key} leads to ${is.unit}`);
     const steady = sides.length === 2 && sides.every(({ unit, local }) => unit === is.unit && local === is.local);
@@ -141,9 +145,12 @@ export class LookupGuard {
       const { base, count } = parseExtentWord(word);
       const slots = this.#port.slots(base, count);
       ids.forEach((id, i) => {
-        if (slots[i] !== id) throw new Error(`slot ${base + i} of service ${serviceId} was reused before a grace period`);
-        if (this.#identity(id) !== rows[i]) throw new Error(`backend ${id} was ${rows[i]} and is ${this.#identity(id)}`);
-        if (endedAt === null && !isMember(this.#port, id, serviceId, bit)) throw new Error(`backend ${id} is published and dead`);
+        if (slots[i] !== id)
+          throw new Error(`slot ${base + i} of service ${serviceId} was reused before a grace period`);
+        if (this.#identity(id) !== rows[i])
+          throw new Error(`backend ${id} was ${rows[i]} and is ${this.#identity(id)}`);
+        if (endedAt === null && !isMember(this.#port, id, serviceId, bit))
+          throw new Error(`backend ${id} is published and dead`);
       });
     }
   }

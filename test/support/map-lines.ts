@@ -22,7 +22,11 @@ export function pickable(port: MapPort, serviceId: number, bit: SetBit): Uint32A
 
 /** Whether a lookup through the service and set may use the backend. */
 export function isMember(port: MapPort, id: number, serviceId: number, bit: SetBit): boolean {
-  return (port.backendFlags(id) & bit) !== 0 && port.backendService(id) === serviceId && !isRetired(port.backendGeneration(id));
+  return (
+    (port.backendFlags(id) & bit) !== 0 &&
+    port.backendService(id) === serviceId &&
+    !isRetired(port.backendGeneration(id))
+  );
 }
 
 export function endpointText(port: MapPort, id: number): string {
@@ -38,7 +42,8 @@ function inOrder(port: MapPort, ids: Iterable<number>): string[] {
     return { bytes, text, dead: (bytes[18] ?? 0) === 0 };
   });
   rows.sort(
-    (a, b) => compareAddresses(a.bytes, 0, b.bytes, 0) || Buffer.compare(a.bytes.subarray(16, 18), b.bytes.subarray(16, 18)),
+    (a, b) =>
+      compareAddresses(a.bytes, 0, b.bytes, 0) || Buffer.compare(a.bytes.subarray(16, 18), b.bytes.subarray(16, 18)),
   );
   return rows.map(({ text, dead }) => (dead ? `dead ${text}` : text));
 }
@@ -85,11 +90,15 @@ export function mapLines(port: MapPort): string[] {
 /** Addresses with an "any port" row, sorted. */
 export function anyPortLines(port: MapPort): string[] {
   const rows = [...port.frontends()].filter(({ protocol }) => protocol === 0);
-  return rows.map(({ address, port: number, serviceId, flags }) => `${formatAddress(address)} ${number} ${serviceId} ${flags}`).sort();
+  return rows
+    .map(({ address, port: number, serviceId, flags }) => `${formatAddress(address)} ${number} ${serviceId} ${flags}`)
+    .sort();
 }
 
 /** Every address that has a ClusterIP row, as anyPortLines() must list them. */
 export function wantedAnyPorts(port: MapPort): string[] {
-  const rows = [...port.frontends()].filter(({ flags, protocol }) => protocol !== 0 && (flags & FRONTEND.CLUSTER_IP) !== 0);
+  const rows = [...port.frontends()].filter(
+    ({ flags, protocol }) => protocol !== 0 && (flags & FRONTEND.CLUSTER_IP) !== 0,
+  );
   return [...new Set(rows.map(({ address }) => `${formatAddress(address)} 0 0 ${FRONTEND.ANY_PORT}`))].sort();
 }

@@ -79,6 +79,15 @@ export interface Faults {
   readonly grace?: () => Promise<void>;
 }
 
+/** Fails about one write in ten, the same ones for the same seed. */
+export function failing(seed: number): () => boolean {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32 < 0.1;
+  };
+}
+
 export class MemoryMaps implements MapPort {
   readonly capacity: Capacity;
   readonly #state: MemoryState;

@@ -10,9 +10,8 @@ import { type Cidr, parseCidr } from "../../../src/model/address.ts";
 import { Store } from "../../../src/model/store.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { options } from "../../support/fresh-maps.ts";
-import { LookupGuard, readTable } from "../../support/lookup-guard.ts";
 import { anyPortLines, mapLines, wantedAnyPorts } from "../../support/map-lines.ts";
-import { emptyMemory, type Faults, MemoryMaps } from "../../support/memory-maps.ts";
+import { emptyMemory, failing, MemoryMaps } from "../../support/memory-maps.ts";
 import {
   deliver,
   EVENT_ORDERS,
@@ -36,9 +35,8 @@ function compilerOf(scenario: Scenario): Compiler {
 /** A whole agent but for its source and its kernel. */
 class Node {
   readonly #memory = emptyMemory();
-  readonly #guard = new LookupGuard(this.#memory);
   readonly #scenario: Scenario;
-  readonly #faults: Faults;
+  readonly #fails: () => boolean;
   readonly #store = new Store();
   #compiler: Compiler;
   #programmer!: Programmer;
@@ -47,17 +45,13 @@ class Node {
   constructor(scenario: Scenario, fails: () => boolean) {
     this.#scenario = scenario;
     this.#compiler = compilerOf(scenario);
-    this.#faults = { fails, afterStore: (store) => this.#guard.afterStore(store), grace: () => this.#guard.grace() };
+    this.#fails = fails;
     this.#store.synced("services");
     this.#store.synced("endpointslices");
   }
 
-  get violations(): readonly string[] {
-    return this.#guard.violations;
-  }
-
   async start(): Promise<void> {
-    this.port = new MemoryMaps(this.#memory, this.#faults);
+    this.port = new MemoryMaps(this.#memory, { fails: this.#fails });
     this.#programmer = await Programmer.start(this.port, options);
     this.#programmer.allowDeletes();
   }
@@ -87,8 +81,6 @@ class Node {
       this.#programmer.retry();
     }
     expect(this.#programmer.status()).toMatchObject({ pending: [], failure: null, quarantined: 0 });
-    const now = readTable(this.port);
-    this.#guard.expect(now, new Set(now.frontends.keys()));
   }
 }
 
@@ -126,8 +118,6 @@ describe.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("
   });
 
   test.each([1, 2, 3])("one write in ten fails, %i", async (seed) => {
-    let calls = seed * 3;
-    const fails = (): boolean => calls++ % 10 === 0;
-    await play(scenario, new Node(scenario, fails), { order: "EndpointSlices first", restart: false });
+    await play(scenario, new Node(scenario, failing(seed)), { order: "EndpointSlices first", restart: false });
   });
 });

@@ -26,7 +26,12 @@ function mortal(guard: LookupGuard, stores: number): Faults & { readonly dead: (
 }
 
 /** Lives through the steps until it is killed; returns the last step it was asked for. */
-async function live(memory: MemoryState, guard: LookupGuard, faults: ReturnType<typeof mortal>, steps: readonly Unit[][]): Promise<readonly Unit[]> {
+async function live(
+  memory: MemoryState,
+  guard: LookupGuard,
+  faults: ReturnType<typeof mortal>,
+  steps: readonly Unit[][],
+): Promise<readonly Unit[]> {
   const programmer = await Programmer.start(new MemoryMaps(memory, faults), options);
   programmer.allowDeletes();
   let before: readonly Unit[] = [];

@@ -8,7 +8,7 @@ import type { Unit } from "../../../src/compile/unit.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { expectEqualToFresh, options, tableOf } from "../../support/fresh-maps.ts";
 import { LookupGuard, readTable } from "../../support/lookup-guard.ts";
-import { emptyMemory, MemoryMaps, type MemoryState } from "../../support/memory-maps.ts";
+import { emptyMemory, failing, MemoryMaps, type MemoryState } from "../../support/memory-maps.ts";
 import { deltaOf, history } from "../../support/unit-history.ts";
 
 test("every store leaves a table that only old and new members answer from", async () => {
@@ -17,7 +17,10 @@ test("every store leaves a table that only old and new members answer from", asy
     fc.asyncProperty(history, fc.infiniteStream(fc.boolean()), async (steps, settles) => {
       const memory = emptyMemory();
       const guard = new LookupGuard(memory);
-      const port = new MemoryMaps(memory, { afterStore: (store) => guard.afterStore(store), grace: () => guard.grace() });
+      const port = new MemoryMaps(memory, {
+        afterStore: (store) => guard.afterStore(store),
+        grace: () => guard.grace(),
+      });
       const programmer = await Programmer.start(port, options);
       programmer.allowDeletes();
       let before: Unit[] = [];
@@ -37,15 +40,6 @@ test("every store leaves a table that only old and new members answer from", asy
   );
   expect(stores).toBeGreaterThan(5_000);
 });
-
-/** Fails about one write in ten, the same ones for the same seed. */
-function failing(seed: number): () => boolean {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32 < 0.1;
-  };
-}
 
 /** Keys of frontends that a refused unit wants or has: the only ones that may be without an answer for a while. */
 function excused(units: readonly Unit[], memory: MemoryState, refused: ReadonlySet<string>): Set<string> {

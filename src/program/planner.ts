@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// What has to be done to one unit, with everything it needs already taken: ids, slots, room for rows. Writes nothing;
+// a plan that is not carried out is given back.
+
+import type { Unit } from "../compile/unit.ts";
+import type { MapPort } from "../datapath/port.ts";
+import type { ExtentAllocator, IdAllocator } from "./allocator.ts";
+import { type BindGuard, type FrontendTable, rowsOf } from "./frontend-table.ts";
+import type { RowChange } from "./row-writer.ts";
+import { dropPlan, planSets, setsAreCurrent } from "./set-plan.ts";
+import { DAMAGED, type FrontendSpec, REJECTED, type UnitState } from "./unit-state.ts";
+import type { SetChange } from "./unit-writer.ts";
+
+export interface Change extends SetChange, RowChange {
+  /** Keys of all rows the unit should have. */
+  readonly wanted: ReadonlySet<string>;
+}
+
+export interface Resources {
+  readonly services: IdAllocator;
+  readonly backends: IdAllocator;
+  readonly slots: ExtentAllocator;
+}
+
+export class Planner {
+  readonly #port: MapPort;
+  readonly #table: FrontendTable;
+  readonly #resources: Resources;
+  readonly #bindGuard: BindGuard;
+  /** Rows that the plans of this round will add, and the "any port" addresses among them. */
+  #rows = 0;
+  #addresses = new Set<string>();
+
+  constructor(port: MapPort, parts: { table: FrontendTable; resources: Resources; bindGuard: BindGuard }) {
+    this.#port = port;
+    this.#table = parts.table;
+    this.#resources = parts.resources;
+    this.#bindGuard = parts.bindGuard;
+  }
+
+  /** All plans so far are carried out or given back. */
+  begin(): void {
+    this.#rows = 0;
+    this.#addresses = new Set();
+  }
+
+  /** null: the kernel has the unit as it is. Text: what there is no room for; then nothing is taken. */
+  plan(unit: Unit, existing: UnitState | undefined): Change | string | null {
+    const rows = rowsOf(unit, this.#bindGuard);
+    const setsCurrent = existing !== undefined && setsAreCurrent(existing, unit);
+    const puts = rows.filter((row) => !this.#isOwn(row, existing));
+    const missing = this.#table.missingAnyPort(rows);
+    if (existing !== undefined && setsCurrent && puts.length === 0 && missing.length === 0) {
+      if (existing.rows.length === rows.length && existing.affinitySec === unit.affinitySec) return null;
+    }
+    const rowRefusal = this.#takeRows(puts, missing);
+    if (rowRefusal !== null) return rowRefusal;
+    const state = existing ?? this.#freshState(unit);
+    if (state === null) {
+      const { used, limit } = this.#resources.services;
+      return `pt_services is full: ${used} of ${limit} ids in use`;
+    }
+    const sets = setsCurrent ? null : planSets(state, unit, this.#resources);
+    const fresh = existing === undefined;
+    if (typeof sets === "string") {
+      if (fresh) this.#resources.services.release(state.serviceId);
+      return sets;
+    }
+    const wanted = new Set(rows.map((row) => row.key));
+    return { unit, state, fresh, sets, puts, wanted, written: [], failure: null, stuck: false };
+  }
+
+  /** Gives back what a plan took; only while nothing of it was written. */
+  discard({ fresh, state, sets }: Change): void {
+    if (sets !== null) dropPlan(sets, this.#resources);
+    if (fresh) this.#resources.services.release(state.serviceId);
+  }
+
+  #isOwn(row: FrontendSpec, state: UnitState | undefined): boolean {
+    const found = this.#table.get(row.key);
+    return found !== undefined && found.owner === state && found.row.flags === row.flags;
+  }
+
+  /** Why the map has no room for the rows that are new; null if it has, and they are counted. */
+  #takeRows(puts: readonly FrontendSpec[], missing: readonly string[]): string | null {
+    const addresses = missing.filter((address) => !this.#addresses.has(address));
+    const rows = puts.filter((row) => this.#table.get(row.key) === undefined).length + addresses.length;
+    const used = this.#table.size + this.#rows;
+    const { frontends } = this.#port.capacity;
+    if (rows > 0 && used + rows > frontends) {
+      return `pt_frontends is full: ${rows} rows wanted, ${used} of ${frontends} in use`;
+    }
+    this.#rows += rows;
+    for (const address of addresses) this.#addresses.add(address);
+    return null;
+  }
+
+  /** What an unused id's words say is of no meaning to anyone: anything but "nobody" is written over. */
+  #freshState(unit: Unit): UnitState | null {
+    const serviceId = this.#resources.services.allocate();
+    if (serviceId === 0) return null;
+    const { key, name, family, protocol } = unit;
+    const row = this.#port.service(serviceId);
+    const extents = { cluster: row.cluster === 0n ? REJECTED : DAMAGED, local: row.local === 0n ? REJECTED : DAMAGED };
+    const nothing = { endpoints: new Uint8Array(0), backendIds: new Uint32Array(0), rows: [], stale: new Set<never>() };
+    return {
+      key,
+      serviceId,
+      name,
+      family,
+      protocol,
+      extents,
+      affinitySec: row.affinitySec,
+      unclaimed: false,
+      ...nothing,
+    };
+  }
+}
