@@ -6,9 +6,10 @@ import { formatAddress } from "../model/address.ts";
 import type { EndpointSlice, Service } from "../model/types.ts";
 import { ApiClient } from "./api-client.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import { reasonOf, SourceConfigError } from "./config-error.ts";
+import { reasonOf } from "./config-error.ts";
 import { Credentials } from "./credentials.ts";
 import { decodeEndpointSlice, decodeService } from "./decode.ts";
+import { checkedServer } from "./kubeconfig.ts";
 import type { Resource } from "./list-watch.ts";
 import { Reflector, type ReflectorStatus } from "./reflector.ts";
 import { type KnownServers, recallServers, rememberServers, ServerPool } from "./servers.ts";
@@ -186,10 +187,4 @@ function urlsOf(slice: EndpointSlice): readonly string[] {
     const address = formatAddress(slice.addresses, 16 * i, slice.family);
     return `https://${slice.family === 6 ? `[${address}]` : address}:${port.port}`;
   });
-}
-
-function checkedServer(server: string): string {
-  const url = URL.canParse(server) ? new URL(server) : null;
-  if (url !== null && /^https?:$/.test(url.protocol)) return server.replace(/\/+$/, "");
-  throw new SourceConfigError(`API server ${JSON.stringify(server)} is not an http or https URL`);
 }

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+// decode: what is ours, what is taken of it, what is refused with which field path, and that nothing makes it throw.
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { formatAddress } from "../../../src/model/address.ts";
+import { CONDITION, type EndpointSlice, PROTOCOL, type Service } from "../../../src/model/types.ts";
+import { decodeEndpointSlice, decodeService } from "../../../src/source/decode.ts";
+
+const NOTHING = { object: null, problems: [] };
+
+function service(
+  spec: Record<string, unknown> = {},
+  rest: Record<string, unknown> = {},
+  labels?: Record<string, string>,
+) {
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: {
+      name: "web",
+      namespace: "shop",
+      uid: "u-1",
+      creationTimestamp: "2026-01-02T03:04:05Z",
+      ...(labels && { labels }),
+    },
+    spec: { type: "ClusterIP", clusterIP: "10.96.0.1", ports: [{ port: 80, protocol: "TCP" }], ...spec },
+    ...rest,
+  };
+}
+
+function slice(
+  body: Record<string, unknown> = {},
+  labels: Record<string, unknown> = { "kubernetes.io/service-name": "web" },
+) {
+  return {
+    metadata: { name: "web-1", namespace: "shop", labels },
+    addressType: "IPv4",
+    ports: [{ name: "http", port: 8080 }],
+    endpoints: [{ addresses: ["10.0.0.1"], nodeName: "node-1" }],
+    ...body,
+  };
+}
+
+const problems = (decoded: { problems: readonly { field: string; reason: string }[] }) =>
+  decoded.problems.map(({ field, reason }) => `${field}: ${reason}`);
+
+test("a full Service", () => {
+  const decoded = decodeService(
+    service(
+      {
+        type: "LoadBalancer",
+        clusterIPs: ["10.96.0.1", "FD00:96::0001"],
+        externalIPs: ["192.0.2.1", "192.0.2.1"],
+        ports: [
+          { name: "http", port: 80, nodePort: 30080, targetPort: "web" },
+          { name: "dns", port: 53, protocol: "UDP" },
+          { name: "dns-tcp", port: 53 },
+        ],
+        internalTrafficPolicy: "Local",
+        externalTrafficPolicy: "Local",
+        sessionAffinity: "ClientIP",
+        sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
+      },
+      {
+        status: {
+          loadBalancer: {
+            ingress: [
+              { ip: "203.0.113.1" },
+              { ip: "203.0.113.2", ipMode: "VIP" },
+              { ip: "203.0.113.3", ipMode: "Proxy" },
+              { hostname: "lb" },
+            ],
+          },
+        },
+      },
+    ),
+  );
+  expect(decoded.problems).toEqual([]);
+  expect(decoded.key).toBe("shop/web");
+  expect(decoded.object).toEqual({
+    namespace: "shop",
+    name: "web",
+    uid: "u-1",
+    createdMs: Date.parse("2026-01-02T03:04:05Z"),
+    type: "LoadBalancer",
+    clusterIps: ["10.96.0.1", "fd00:96::1"],
+    externalIps: ["192.0.2.1"],
+    loadBalancerIps: ["203.0.113.1", "203.0.113.2"],
+    ports: [
+      { name: "http", protocol: PROTOCOL.TCP, port: 80, nodePort: 30080 },
+      { name: "dns", protocol: PROTOCOL.UDP, port: 53, nodePort: 0 },
+      { name: "dns-tcp", protocol: PROTOCOL.TCP, port: 53, nodePort: 0 },
+    ],
+    internalLocal: true,
+    externalLocal: true,
+    affinitySec: 60,
+  } satisfies Service);
+});
+
+test("the least of a Service", () => {
+  const { object } = decodeService({ metadata: { name: "a" }, spec: { clusterIP: "::1:2", ports: [{ port: 1 }] } });
+  expect(object).toMatchObject({ namespace: "default", createdMs: 0, uid: "", clusterIps: ["::1:2"], affinitySec: 0 });
+});
+
+test.each([
+  ["headless", service({ clusterIP: "None", clusterIPs: ["None"] })],
+  ["headless in clusterIPs only", service({ clusterIP: undefined, clusterIPs: ["None"] })],
+  ["ExternalName", service({ type: "ExternalName", clusterIP: undefined, externalName: "example.com" })],
+  ["another proxy's", service({}, {}, { "service.kubernetes.io/service-proxy-name": "" })],
+])("a Service that is not ours, without a problem: %s", (_, object) => {
+  expect(decodeService(object)).toEqual({ key: "shop/web", ...NOTHING });
+});
+
+test.each<[string, unknown, string[]]>([
+  ["no object", 17, [": must be an object, not 17"]],
+  ["no metadata", {}, ["metadata: must be an object"]],
+  ["no name", { metadata: {} }, ["metadata: name must be a DNS name, not absent"]],
+  ["a name for a path", { metadata: { name: "a/b" } }, ['metadata: name must be a DNS name, not "a/b"']],
+  [
+    "an upper-case namespace",
+    { metadata: { name: "a", namespace: "B" } },
+    ['metadata: namespace must be a DNS label, not "B"'],
+  ],
+  ["no spec", { metadata: { name: "a" } }, ["spec: must be an object, not absent"]],
+  ["no ClusterIP", service({ clusterIP: "" }), ['spec.clusterIP: must be an IP address, not ""']],
+  [
+    "a name for a ClusterIP",
+    service({ clusterIPs: ["web"] }),
+    ['spec.clusterIPs[0]: must be an IP address, not "web"'],
+  ],
+  [
+    "ClusterIPs no list",
+    service({ clusterIPs: "x", clusterIP: null }),
+    ['spec.clusterIPs: must be a list, not "x"', "spec.clusterIP: must be an IP address, not null"],
+  ],
+])("a Service rejected whole: %s", (_, object, expected) => {
+  const decoded = decodeService(object);
+  expect(decoded.object).toBeNull();
+  expect(problems(decoded)).toEqual(expected);
+});
+
+test("a Service accepted without the fields that are wrong", () => {
+  const decoded = decodeService(
+    service(
+      {
+        clusterIPs: ["10.96.0.1", "10.96.0.999"],
+        externalIPs: ["192.0.2.1", "192.0.2.01", 7],
+        ports: [
+          { port: 0 },
+          { name: "a", port: 65536 },
+          { name: "b", port: 80, protocol: "ICMP" },
+          { name: "Upper", port: 81 },
+          { name: "c", port: 82, nodePort: 70000 },
+          { name: "c", port: 83 },
+          { name: "d", port: 82 },
+          "http",
+        ],
+        sessionAffinity: "ClientIP",
+        sessionAffinityConfig: { clientIP: { timeoutSeconds: 0 } },
+      },
+      { status: { loadBalancer: { ingress: [{ ip: "x" }, 5] } } },
+    ),
+  );
+  expect(decoded.object).toMatchObject({
+    clusterIps: ["10.96.0.1"],
+    externalIps: ["192.0.2.1"],
+    loadBalancerIps: [],
+    ports: [{ name: "c", port: 82, nodePort: 0 }],
+    affinitySec: 10_800,
+  });
+  expect(decoded.problems.map(({ field }) => field)).toEqual([
+    "spec.clusterIPs[1]",
+    "spec.externalIPs[1]",
+    "spec.externalIPs[2]",
+    "status.loadBalancer.ingress[0].ip",
+    "status.loadBalancer.ingress[1]",
+    "spec.ports[0].port",
+    "spec.ports[1].port",
+    "spec.ports[2].protocol",
+    "spec.ports[3].name",
+    "spec.ports[4].nodePort",
+    "spec.ports[5].name",
+    "spec.ports[6].port",
+    "spec.ports[7]",
+    "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+  ]);
+});
+
+test("an EndpointSlice: only addresses[0], nil conditions resolved, nil names and ports left out", () => {
+  const { READY, SERVING, TERMINATING } = CONDITION;
+  const decoded = decodeEndpointSlice(
+    slice({
+      ports: [
+        { name: "http", port: 8080 },
+        { name: "", port: 9090, protocol: "UDP" },
+        { port: 1 },
+        { name: null, port: 2 },
+        { name: "x", port: null },
+        { name: "y", port: 0 },
+      ],
+      endpoints: [
+        { addresses: ["10.0.0.1", "10.0.0.9"], nodeName: "node-1" },
+        { addresses: ["10.0.0.2"], conditions: { ready: false } },
+        { addresses: [] },
+        { addresses: ["10.0.0.3"], conditions: { ready: false, serving: true, terminating: true }, nodeName: null },
+        { addresses: ["10.0.0.4"], conditions: { ready: null, serving: false, terminating: null }, nodeName: "node-1" },
+      ],
+    }),
+  );
+  expect(decoded.problems).toEqual([]);
+  const object = decoded.object as EndpointSlice;
+  expect(object).toMatchObject({ namespace: "shop", name: "web-1", serviceName: "web", family: 4, count: 4 });
+  expect(object.ports).toEqual([
+    { name: "http", protocol: PROTOCOL.TCP, port: 8080 },
+    { name: "", protocol: PROTOCOL.UDP, port: 9090 },
+  ]);
+  expect(object.addresses).toHaveLength(64);
+  expect(Array.from({ length: 4 }, (_, i) => formatAddress(object.addresses, 16 * i))).toEqual(
+    [1, 2, 3, 4].map((i) => `10.0.0.${i}`),
+  );
+  expect([...object.conditions]).toEqual([READY | SERVING, SERVING, SERVING | TERMINATING, READY]);
+  expect(object.nodeNames).toEqual(["node-1", null, null, "node-1"]);
+});
+
+test.each([
+  ["headless", slice({}, { "kubernetes.io/service-name": "web", "service.kubernetes.io/headless": "" })],
+  ["nobody's", slice({}, {})],
+  ["an empty service name", slice({}, { "kubernetes.io/service-name": "" })],
+  ["FQDN", slice({ addressType: "FQDN" })],
+])("a slice that is not ours, without a problem: %s", (_, object) => {
+  expect(decodeEndpointSlice(object)).toEqual({ key: "shop/web-1", ...NOTHING });
+});
+
+test("a slice's wrong endpoints are named and left out, the right ones stay", () => {
+  const decoded = decodeEndpointSlice(
+    slice({
+      ports: [{ name: "http", port: -1 }, 8080],
+      endpoints: [
+        { addresses: ["fd00::1"] },
+        { addresses: ["10.0.0.1"] },
+        "10.0.0.2",
+        { addresses: "10.0.0.3" },
+        { addresses: [4] },
+        {},
+      ],
+    }),
+  );
+  expect(decoded.object).toMatchObject({ count: 1, ports: [], nodeNames: [null] });
+  expect(decoded.problems.map(({ field }) => field)).toEqual([
+    "ports[0].port",
+    "ports[1]",
+    "endpoints[0].addresses[0]",
+    "endpoints[2]",
+    "endpoints[3].addresses",
+    "endpoints[4].addresses[0]",
+  ]);
+  expect(problems(decodeEndpointSlice(slice({ addressType: "IPv5" })))).toEqual([
+    'addressType: must be IPv4, IPv6 or FQDN, not "IPv5"',
+  ]);
+});
+
+test("a thousand problems are summed up", () => {
+  const endpoints = Array.from({ length: 1000 }, () => ({ addresses: ["nonsense"] }));
+  const decoded = decodeEndpointSlice(slice({ endpoints }));
+  expect(decoded.problems).toHaveLength(17);
+  expect(decoded.problems.at(-1)).toMatchObject({ field: "", reason: "and 984 more problems" });
+});
+
+test("equal node names are one string in memory, and inherited members are none", () => {
+  const inherited = Object.create({ metadata: { name: "a" } });
+  expect(decodeService(inherited).key).toBeNull();
+  expect(decodeService(JSON.parse('{"__proto__":{"metadata":{"name":"a"}}}')).key).toBeNull();
+});
+
+/** Mutates a good object: some values anywhere in it replaced by anything, some members gone. */
+function mutated(
+  object: unknown,
+  edits: readonly { path: readonly number[]; value: unknown; remove: boolean }[],
+): unknown {
+  const copy = structuredClone(object);
+  for (const { path, value, remove } of edits) {
+    let at: unknown = copy;
+    for (const [depth, step] of path.entries()) {
+      if (typeof at !== "object" || at === null) break;
+      const names = Object.keys(at);
+      const name = names[step % Math.max(1, names.length)];
+      if (name === undefined) break;
+      const holder = at as Record<string, unknown>;
+      if (depth < path.length - 1 && typeof holder[name] === "object" && holder[name] !== null) at = holder[name];
+      else {
+        if (remove) delete holder[name];
+        else holder[name] = value;
+        break;
+      }
+    }
+  }
+  return copy;
+}
+
+const edits = fc.array(
+  fc.record({
+    path: fc.array(fc.nat(20), { minLength: 1, maxLength: 6 }),
+    value: fc.oneof(
+      fc.anything({ withBigInt: true, withDate: true, withMap: true, withNullPrototype: true }),
+      fc.ipV4(),
+      fc.ipV6(),
+      fc.integer(),
+    ),
+    remove: fc.boolean(),
+  }),
+  { maxLength: 6 },
+);
+
+test("property: no mutation of a Service or a slice throws, and what comes out is sound", () => {
+  const goodService = service(
+    { clusterIPs: ["10.96.0.1"], externalIPs: ["192.0.2.1"], sessionAffinity: "ClientIP" },
+    { status: { loadBalancer: { ingress: [{ ip: "203.0.113.1" }] } } },
+  );
+  fc.assert(
+    fc.property(edits, (changes) => {
+      const s = decodeService(mutated(goodService, changes));
+      expectSound(s, "Service");
+      if (s.object !== null) {
+        for (const port of s.object.ports) expect(port.port).toBeGreaterThan(0);
+        expect(s.object.clusterIps.length).toBeGreaterThan(0);
+      }
+      const e = decodeEndpointSlice(mutated(slice(), changes));
+      expectSound(e, "EndpointSlice");
+      if (e.object !== null) {
+        expect(e.object.addresses).toHaveLength(16 * e.object.count);
+        expect(e.object.conditions).toHaveLength(e.object.count);
+        expect(e.object.nodeNames).toHaveLength(e.object.count);
+      }
+    }),
+    { numRuns: 20_000 },
+  );
+}, 60_000);
+
+test("property: nothing at all throws", () => {
+  fc.assert(
+    fc.property(
+      fc.anything({ maxDepth: 5, withBigInt: true, withSparseArray: true, withNullPrototype: true }),
+      (value) => {
+        expectSound(decodeService(value), "Service");
+        expectSound(
+          decodeEndpointSlice({
+            metadata: { name: "a", labels: { "kubernetes.io/service-name": "b" } },
+            addressType: "IPv6",
+            endpoints: value,
+            ports: value,
+          }),
+          "EndpointSlice",
+        );
+      },
+    ),
+    { numRuns: 5_000 },
+  );
+}, 60_000);
+
+function expectSound(
+  decoded: ReturnType<typeof decodeService> | ReturnType<typeof decodeEndpointSlice>,
+  kind: string,
+): void {
+  expect(decoded.problems.length).toBeLessThanOrEqual(17);
+  for (const problem of decoded.problems) {
+    expect(problem.kind).toBe(kind);
+    expect(problem.key).toBe(decoded.key ?? "");
+    expect(problem.reason).not.toContain("internal");
+    expect(problem.reason.length).toBeLessThan(300);
+  }
+  if (decoded.object !== null) expect(decoded.key).toBe(`${decoded.object.namespace}/${decoded.object.name}`);
+}
