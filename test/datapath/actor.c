@@ -92,7 +92,7 @@ static const char *text_of(const union any_address *address)
 /* Waits for an event; -1 with ETIMEDOUT. */
 static int wait_for(int fd, short event)
 {
-	struct pollfd poller = { .fd = fd, .events = event };
+	struct pollfd poller = {.fd = fd, .events = event};
 
 	if (poll(&poller, 1, WAIT_MS) > 0)
 		return 0;
@@ -116,15 +116,17 @@ static void set_option(void)
 		const char *name;
 		int level, option;
 	} options[] = {
-		{ "v6only", IPPROTO_IPV6, IPV6_V6ONLY }, { "reuseaddr", SOL_SOCKET, SO_REUSEADDR },
-		{ "reuseport", SOL_SOCKET, SO_REUSEPORT }, { "fastopen", IPPROTO_TCP, TCP_FASTOPEN },
+	    {"v6only", IPPROTO_IPV6, IPV6_V6ONLY},
+	    {"reuseaddr", SOL_SOCKET, SO_REUSEADDR},
+	    {"reuseport", SOL_SOCKET, SO_REUSEPORT},
+	    {"fastopen", IPPROTO_TCP, TCP_FASTOPEN},
 	};
 	int one = 1;
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
 		if (!strcmp(words[2], options[i].name))
-			return outcome(setsockopt(*fd_of(1), options[i].level, options[i].option, &one,
-						  sizeof(one)));
+			return outcome(setsockopt(*fd_of(1), options[i].level, options[i].option,
+						  &one, sizeof(one)));
 	exit(2);
 }
 
@@ -168,7 +170,7 @@ static void connect_finish(void)
 
 static void disconnect(void)
 {
-	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
 
 	outcome(connect(*fd_of(1), &none, sizeof(none)));
 }
@@ -185,18 +187,18 @@ static void send_to(int flags)
 static void send_from(void)
 {
 	union any_address address;
-	char control[CMSG_SPACE(sizeof(struct in_pktinfo))] = { 0 };
-	struct iovec data = { words[4], strlen(words[4]) };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1 };
+	char control[CMSG_SPACE(sizeof(struct in_pktinfo))] = {0};
+	struct iovec data = {words[4], strlen(words[4])};
+	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
 	struct cmsghdr *header = (struct cmsghdr *)control;
-	struct in_pktinfo info = { 0 };
+	struct in_pktinfo info = {0};
 
 	message.msg_name = &address;
 	message.msg_namelen = address_of(2, &address);
 	message.msg_control = control;
 	message.msg_controllen = sizeof(control);
 	inet_pton(AF_INET, words[5], &info.ipi_spec_dst);
-	*header = (struct cmsghdr){ CMSG_LEN(sizeof(info)), IPPROTO_IP, IP_PKTINFO };
+	*header = (struct cmsghdr){CMSG_LEN(sizeof(info)), IPPROTO_IP, IP_PKTINFO};
 	memcpy(CMSG_DATA(header), &info, sizeof(info));
 	outcome(sendmsg(*fd_of(1), &message, 0));
 }
@@ -204,17 +206,18 @@ static void send_from(void)
 /* What arrived and from where, by recvfrom() or recvmsg(). */
 static void receive(int by_message)
 {
-	union any_address address = { 0 };
+	union any_address address = {0};
 	socklen_t size = sizeof(address);
 	char text[256];
-	struct iovec data = { text, sizeof(text) - 1 };
-	struct msghdr message = { .msg_name = &address, .msg_namelen = size,
-				  .msg_iov = &data,	.msg_iovlen = 1 };
+	struct iovec data = {text, sizeof(text) - 1};
+	struct msghdr message = {
+	    .msg_name = &address, .msg_namelen = size, .msg_iov = &data, .msg_iovlen = 1};
 	ssize_t got = wait_for(*fd_of(1), POLLIN);
 
 	if (!got)
-		got = by_message ? recvmsg(*fd_of(1), &message, 0) :
-				   recvfrom(*fd_of(1), text, sizeof(text) - 1, 0, &address.any, &size);
+		got = by_message
+			  ? recvmsg(*fd_of(1), &message, 0)
+			  : recvfrom(*fd_of(1), text, sizeof(text) - 1, 0, &address.any, &size);
 	if (got < 0)
 		return outcome(-1);
 	text[got] = 0;
@@ -236,7 +239,7 @@ static void read_text(void)
 
 static void show_name(int (*name)(int, struct sockaddr *, socklen_t *))
 {
-	union any_address address = { 0 };
+	union any_address address = {0};
 	socklen_t size = sizeof(address);
 
 	if (name(*fd_of(1), &address.any, &size) < 0)
@@ -261,13 +264,15 @@ static void show_cookie(int option)
 static void pass(void)
 {
 	int pair[2];
-	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
-	struct iovec data = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof(control) };
+	char control[CMSG_SPACE(sizeof(int))] = {0}, byte = 0;
+	struct iovec data = {&byte, 1};
+	struct msghdr message = {.msg_iov = &data,
+				 .msg_iovlen = 1,
+				 .msg_control = control,
+				 .msg_controllen = sizeof(control)};
 	struct cmsghdr *header = (struct cmsghdr *)control;
 
-	*header = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	*header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
 	memcpy(CMSG_DATA(header), fd_of(1), sizeof(int));
 	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) < 0 || sendmsg(pair[0], &message, 0) < 0 ||
 	    recvmsg(pair[1], &message, 0) < 0)
@@ -312,7 +317,8 @@ static void serve_tcp(int fd, const char *tag)
 	}
 }
 
-/* A child that answers at an address: the backend. Its sockets never meet the programs' frontends. */
+/* A child that answers at an address: the backend. Its sockets never meet the programs' frontends.
+ */
 static void serve(void)
 {
 	union any_address address;
@@ -333,6 +339,14 @@ static void serve(void)
 	}
 	close(fd);
 	ok();
+}
+
+static void close_socket(void)
+{
+	int result = close(*fd_of(1));
+
+	*fd_of(1) = -1;
+	outcome(result);
 }
 
 static void run_command(void)
@@ -386,7 +400,7 @@ static void run_command(void)
 	else if (!strcmp(command, "pass"))
 		pass();
 	else if (!strcmp(command, "close"))
-		outcome(close(*fd_of(1)));
+		close_socket();
 	else if (!strcmp(command, "serve"))
 		serve();
 	else
@@ -397,6 +411,7 @@ int main(void)
 {
 	char line[512];
 
+	memset(fds, -1, sizeof(fds));
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGCHLD, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -404,7 +419,8 @@ int main(void)
 		int count = 0;
 
 		memset(words, 0, sizeof(words));
-		for (char *word = strtok(line, " \n"); word && count < MAX_WORDS; word = strtok(NULL, " \n"))
+		for (char *word = strtok(line, " \n"); word && count < MAX_WORDS;
+		     word = strtok(NULL, " \n"))
 			words[count++] = word;
 		if (count)
 			run_command();

@@ -6,44 +6,19 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type BpfLink, BpfObject, type CgroupAttachType } from "libbpf-ts";
+import { type BpfLink, BpfObject } from "libbpf-ts";
 import { Actor, buildActor } from "./actor.ts";
 import type { Decoded } from "./codec.ts";
+import { HOOKS, OBJECT, SIZES } from "./hooks.ts";
 import { Table } from "./table.ts";
-
-export const OBJECT = join(import.meta.dirname, "../../dist/bpf/sock.bpf.o");
-
-export const HOOKS: Readonly<Record<string, CgroupAttachType>> = {
-  pt_connect4: "cgroup_inet4_connect",
-  pt_connect6: "cgroup_inet6_connect",
-  pt_sendmsg4: "cgroup_udp4_sendmsg",
-  pt_sendmsg6: "cgroup_udp6_sendmsg",
-  pt_recvmsg4: "cgroup_udp4_recvmsg",
-  pt_recvmsg6: "cgroup_udp6_recvmsg",
-  pt_getpeername4: "cgroup_inet4_getpeername",
-  pt_getpeername6: "cgroup_inet6_getpeername",
-  pt_post_bind4: "cgroup_inet4_post_bind",
-  pt_post_bind6: "cgroup_inet6_post_bind",
-  pt_sock_release: "cgroup_inet_sock_release",
-};
-
-/** Map sizes of the tests: small, as nothing here is about size. */
-export const SIZES: Readonly<Record<string, number>> = {
-  pt_frontends: 1024,
-  pt_services: 64,
-  pt_slots: 64,
-  pt_backends: 256,
-  pt_active: 256,
-  pt_sockets: 1024,
-  pt_udp_peers: 1024,
-  pt_affinity: 1024,
-  pt_names: 64,
-};
 
 /** The host's addresses: on the wire to the pod, and of three backends on lo. */
 export const HOST = { v4: "10.9.0.1", v6: "fd09::1" } as const;
 export const POD = { v4: "10.9.0.2", v6: "fd09::2" } as const;
-export const BACKENDS = { v4: ["10.9.1.1", "10.9.1.2", "10.9.1.3"], v6: ["fd09:1::1", "fd09:1::2", "fd09:1::3"] } as const;
+export const BACKENDS = {
+  v4: ["10.9.1.1", "10.9.1.2", "10.9.1.3"],
+  v6: ["fd09:1::1", "fd09:1::2", "fd09:1::3"],
+} as const;
 
 export interface BedOptions {
   /** `const volatile` globals. host_netns_cookie is the host namespace's by itself. */
@@ -58,7 +33,7 @@ const ip = (lines: string, netns?: string): void => {
 };
 
 /** The cgroup2 mount, wherever it is. */
-function cgroupMount(): string {
+export function cgroupMount(): string {
   const line = readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
     .find((mount) => mount.includes(" - cgroup2 "));
@@ -68,8 +43,9 @@ function cgroupMount(): string {
 }
 
 export class Bed {
+  static #made = 0;
   readonly cgroup: string;
-  readonly #prefix = `ptdp-${process.pid}`;
+  readonly #prefix = `ptdp-${process.pid}-${Bed.#made++}`;
   readonly #directory = mkdtempSync(join(tmpdir(), "ptdp-"));
   readonly #program = buildActor(this.#directory);
   readonly #actors: Actor[] = [];
@@ -115,6 +91,11 @@ export class Bed {
     const codec = this.table.codec("socket_record");
     const records = Array.from({ length: count }, (_, slot) => codec.decode(this.table.get("pt_sockets", slot)));
     return records.filter((record) => record.bigint("cookie") !== 0n);
+  }
+
+  /** Every row of a hash map as bytes. */
+  rawRows(map: string): [Uint8Array, Uint8Array][] {
+    return [...this.object.map(map).entries()];
   }
 
   get object(): BpfObject {

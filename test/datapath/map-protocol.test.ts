@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of writes that no lookup may see through: two CPUs look up while Services flip, and a writer that dies after
+// any single store leaves tables that work. Freed slots and backends lead to a canary.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { gracePeriod } from "libbpf-ts";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FlipWriter, type Mutation, type Stores } from "./flip-writer.ts";
+import { Probe, type Verdicts } from "./probe.ts";
+
+const SERVICES = 48;
+const RUNS = 1_000_000;
+/** Lookups that dawdle while they hold an extent: fewer of them. */
+const LINGER = { steps: 4000, runs: 30_000 };
+
+let probe: Probe;
+let writer: FlipWriter;
+let runners: ChildProcess[] = [];
+
+const finish = (stores: Stores): void => {
+  for (const _ of stores);
+};
+
+beforeEach(() => {
+  probe = new Probe(SERVICES);
+  writer = new FlipWriter(probe.object, SERVICES);
+});
+
+afterEach(async () => {
+  for (const runner of runners) await stop(runner);
+  runners = [];
+  writer.close();
+  probe.close();
+});
+
+async function stop(runner: ChildProcess): Promise<void> {
+  if (runner.exitCode !== null || runner.signalCode !== null) return;
+  const gone = once(runner, "exit");
+  runner.stdin?.end();
+  await gone;
+}
+
+/** A process pinned to a CPU that makes so many lookups. */
+function startRunner(cpu: number, runs: number): ChildProcess {
+  const script = join(import.meta.dirname, "probe-runner.ts");
+  const command = ["-c", String(cpu), process.execPath, script, String(probe.program.info.id), String(runs)];
+  const runner = spawn("taskset", command, { stdio: ["pipe", "inherit", "inherit"] });
+  runners.push(runner);
+  return runner;
+}
+
+/** Flips all Services over and over until the runners end or `enough` says so; resolves to what was found. */
+async function flipUnderLoad(
+  { mutation, runs }: { mutation: Mutation; runs: number },
+  enough: (found: Verdicts) => boolean,
+): Promise<[Verdicts, number]> {
+  for (let n = 0; n < SERVICES; n++) finish(writer.add(n));
+  const ended = [startRunner(0, runs), startRunner(1, runs)].map(async (runner) => once(runner, "exit"));
+  const running = { now: true };
+  const all = Promise.all(ended).then(() => {
+    running.now = false;
+  });
+  let found: Verdicts = probe.take();
+  let k = 1;
+  for (; running.now && !enough(found); k++) {
+    const graceless = mutation === "reuse without grace";
+    for (let n = 0; n < SERVICES; n++) {
+      finish(writer.flip(n, k, mutation));
+      if (graceless) finish(writer.retire(n, k));
+    }
+    await (graceless ? new Promise(setImmediate) : gracePeriod());
+    for (let n = 0; n < SERVICES && !graceless; n++) finish(writer.retire(n, k));
+    const more = probe.take();
+    found = Object.fromEntries(
+      Object.entries(more).map(([name, count]) => [name, count + found[name as keyof Verdicts]]),
+    ) as unknown as Verdicts;
+  }
+  await Promise.all(runners.map(stop));
+  await all;
+  return [found, k * SERVICES];
+}
+
+/** A probe whose lookups dawdle, in place of the quick one. */
+function useLingering(): void {
+  writer.close();
+  probe.close();
+  probe = new Probe(SERVICES, LINGER.steps);
+  writer = new FlipWriter(probe.object, SERVICES);
+}
+
+test("two million lookups on two CPUs while Services flip: always a member", async () => {
+  const [found, flips] = await flipUnderLoad({ mutation: "none", runs: RUNS }, () => false);
+  expect(found.lookups).toBeGreaterThanOrEqual(2 * RUNS);
+  expect(found).toEqual({ ...found, strangers: 0, missing: 0, rejected: 0, dropped: 0, members: found.lookups });
+  expect(flips).toBeGreaterThan(SERVICES * 10);
+}, 120_000);
+
+test("lookups that are held up between two reads: always a member", async () => {
+  useLingering();
+  const [found, flips] = await flipUnderLoad({ mutation: "none", runs: LINGER.runs }, () => false);
+  expect(found.lookups).toBeGreaterThanOrEqual(2 * LINGER.runs);
+  expect(found).toEqual({ ...found, strangers: 0, missing: 0, rejected: 0, dropped: 0, members: found.lookups });
+  expect(flips).toBeGreaterThan(SERVICES * 10);
+}, 120_000);
+
+test("twin, must be caught: publishing before the slots are written", async () => {
+  const mutation = "publish before the slots are written";
+  const [found] = await flipUnderLoad({ mutation, runs: RUNS }, ({ strangers }) => strangers > 0);
+  expect(found.strangers).toBeGreaterThan(0);
+}, 120_000);
+
+test("twin, must be caught: reuse without grace", async () => {
+  useLingering();
+  const mutation = "reuse without grace";
+  const [found] = await flipUnderLoad({ mutation, runs: LINGER.runs }, ({ strangers }) => strangers > 0);
+  expect(found.strangers).toBeGreaterThan(0);
+}, 120_000);
+
+describe("a crash after any single store", () => {
+  /** After each store: enough lookups to meet every slot. Returns the stores after which one went wrong. */
+  function wrongAfter(stores: Stores, right: (found: Verdicts) => boolean): number[] {
+    const wrong: number[] = [];
+    let step = 0;
+    for (const _ of stores) {
+      step++;
+      probe.run(400);
+      if (!right(probe.take())) wrong.push(step);
+    }
+    expect(step).toBeGreaterThan(2);
+    return wrong;
+  }
+  const onlyMembers = ({ lookups, members }: Verdicts): boolean => members === lookups;
+
+  beforeEach(() => {
+    probe.close();
+    probe = new Probe(1);
+    writer.close();
+    writer = new FlipWriter(probe.object, 1);
+  });
+
+  test("adding a Service", () => {
+    expect(wrongAfter(writer.add(0), (found) => found.members + found.missing === found.lookups)).toEqual([]);
+  });
+
+  test("changing its endpoints", async () => {
+    finish(writer.add(0));
+    for (let k = 1; k < 10; k++) {
+      expect(wrongAfter(writer.flip(0, k), onlyMembers)).toEqual([]);
+      await gracePeriod();
+      expect(wrongAfter(writer.retire(0, k), onlyMembers)).toEqual([]);
+    }
+  });
+
+  test("removing it", () => {
+    finish(writer.add(0));
+    const gone = ({ members, missing, lookups }: Verdicts): boolean => members + missing === lookups;
+    expect(wrongAfter(writer.remove(0, 1), gone)).toEqual([]);
+  });
+
+  test("twin, must be caught: publishing first", () => {
+    finish(writer.add(0));
+    expect(wrongAfter(writer.flip(0, 1, "publish before the slots are written"), onlyMembers)).not.toEqual([]);
+  });
+});

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process of its own that runs a loaded program over and over: node probe-runner.ts PROGRAM-ID RUNS.
+// Its parent ends it early by closing its stdin.
+
+import { BpfProgram } from "libbpf-ts";
+import { runProgram } from "./probe.ts";
+
+const CHUNK = 2000;
+const [id = 0, runs = 0] = process.argv.slice(2).map(Number);
+let ended = false;
+process.stdin.on("end", () => {
+  ended = true;
+});
+process.stdin.resume();
+
+using program = BpfProgram.openById(id);
+for (let done = 0; done < runs && !ended; done += CHUNK) {
+  runProgram(program, CHUNK);
+  await new Promise(setImmediate);
+}
+process.stdin.destroy();
