@@ -11,12 +11,17 @@ const CREATED = "2026-01-01T00:00:00Z";
 /** Lines written at once before waiting for the reader. */
 const BATCH = 200;
 
+interface Item {
+  readonly version: number;
+  readonly json: string;
+}
+
 interface Collection {
   readonly apiVersion: string;
   readonly kind: string;
   readonly listKind: string;
-  /** Name → the object's JSON. */
-  readonly items: Map<string, string>;
+  /** By Service name. */
+  readonly items: Map<string, Item>;
   readonly watchers: Set<ServerResponse>;
 }
 
@@ -95,8 +100,8 @@ export class ApiServer {
       ["/apis/networking.k8s.io/v1/servicecidrs", collection("networking.k8s.io/v1", "ServiceCIDR")],
     ]);
     for (const service of services) {
-      serviceItems.items.set(service.name, JSON.stringify(stored(serviceObject(service), ++this.#version, "kubectl")));
-      this.#slices.items.set(service.name, this.#sliceJson(service));
+      serviceItems.items.set(service.name, this.#item(serviceObject(service), "kubectl"));
+      this.#slices.items.set(service.name, this.#slice(service));
     }
   }
 
@@ -110,9 +115,9 @@ export class ApiServer {
 
   /** Sends MODIFIED with the Service's slice as it is now; the bytes are in the socket when this resolves. */
   async changeSlice(service: BenchService): Promise<void> {
-    const json = this.#sliceJson(service);
-    this.#slices.items.set(service.name, json);
-    const line = `{"type":"MODIFIED","object":${json}}\n`;
+    const item = this.#slice(service);
+    this.#slices.items.set(service.name, item);
+    const line = `{"type":"MODIFIED","object":${item.json}}\n`;
     for (const watcher of this.#slices.watchers) {
       await new Promise<void>((resolve) => watcher.write(line, () => resolve()));
     }
@@ -128,8 +133,13 @@ export class ApiServer {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  #sliceJson(service: BenchService): string {
-    return JSON.stringify(stored(controllerSlice(service), ++this.#version, "kube-controller-manager"));
+  #slice(service: BenchService): Item {
+    return this.#item(controllerSlice(service), "kube-controller-manager");
+  }
+
+  #item(object: object, manager: string): Item {
+    const version = ++this.#version;
+    return { version, json: JSON.stringify(stored(object, version, manager)) };
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -156,27 +166,37 @@ export class ApiServer {
     const items = [...collection.items.values()].slice(from, from + limit);
     response.write(`${JSON.stringify(head).slice(0, -1)},"items":[`);
     for (let i = 0; i < items.length; i += BATCH) {
-      await written(response, (i > 0 ? "," : "") + items.slice(i, i + BATCH).join(","));
+      await written(
+        response,
+        (i > 0 ? "," : "") +
+          items
+            .slice(i, i + BATCH)
+            .map(({ json }) => json)
+            .join(","),
+      );
     }
     response.end("]}");
   }
 
   async #watch(collection: Collection, url: URL, response: ServerResponse): Promise<void> {
     response.on("close", () => collection.watchers.delete(response));
-    if (url.searchParams.get("sendInitialEvents") === "true") {
-      const items = [...collection.items.values()];
-      for (let i = 0; i < items.length; i += BATCH) {
-        const lines = items.slice(i, i + BATCH).map((json) => `{"type":"ADDED","object":${json}}\n`);
-        await written(response, lines.join(""));
-      }
-      const annotations = { "k8s.io/initial-events-end": "true" };
-      const metadata = { resourceVersion: String(this.#version), annotations };
-      const object = { kind: collection.kind, apiVersion: collection.apiVersion, metadata };
-      response.write(`${JSON.stringify({ type: "BOOKMARK", object })}\n`);
-    } else {
-      response.flushHeaders();
+    response.flushHeaders();
+    const initial = url.searchParams.get("sendInitialEvents") === "true";
+    const since = initial ? 0 : Number(url.searchParams.get("resourceVersion") ?? 0);
+    const items = [...collection.items.values()].filter(({ version }) => version > since);
+    const type = initial ? "ADDED" : "MODIFIED";
+    for (let i = 0; i < items.length; i += BATCH) {
+      const lines = items.slice(i, i + BATCH).map(({ json }) => `{"type":"${type}","object":${json}}\n`);
+      await written(response, lines.join(""));
     }
+    if (initial) response.write(this.#initialEventsEnd(collection));
     collection.watchers.add(response);
+  }
+
+  #initialEventsEnd({ kind, apiVersion }: Collection): string {
+    const annotations = { "k8s.io/initial-events-end": "true" };
+    const object = { kind, apiVersion, metadata: { resourceVersion: String(this.#version), annotations } };
+    return `${JSON.stringify({ type: "BOOKMARK", object })}\n`;
   }
 }
 

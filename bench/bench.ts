@@ -2,6 +2,7 @@
 // The benchmarks' one entry: which to run, with which settings.
 
 import { readFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { connectBenchmark } from "./connect-bench.ts";
 import { controlBenchmark } from "./control.ts";
@@ -71,6 +72,12 @@ function replot(values: Values): boolean {
   return true;
 }
 
+/** Both CPUs are wanted whole: an honest figure needs them idle before. */
+function warnIfBusy(): void {
+  const [load = 0] = loadavg();
+  if (load > 0.7) console.error(`warning: the machine is busy (load ${load.toFixed(1)}), figures will be off\n`);
+}
+
 async function main(): Promise<boolean> {
   const { values, positionals } = parse();
   const [command, ...rest] = positionals;
@@ -79,6 +86,7 @@ async function main(): Promise<boolean> {
     return true;
   }
   if (rest.length > 0) throw new UsageError(`unexpected argument ${rest[0]}`);
+  if (command !== "plot") warnIfBusy();
   if (command === "quick" || command === "full") return connections(command, values);
   if (command === "control") return passed(await controlBenchmark(values.publish), values);
   if (command === "kill") return killMain({ seconds: whole(values.seconds, "seconds"), everySec: 2, rate: 1_500 });

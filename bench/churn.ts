@@ -17,13 +17,6 @@ interface Pending {
   readonly sentAt: number;
 }
 
-export interface ChurnResult {
-  /** Milliseconds of each event, in the order in which they became visible. */
-  readonly latencies: Float64Array;
-  /** Services as they are now. */
-  readonly services: BenchService[];
-}
-
 /** The Service with its n-th endpoint replaced by a new address, which nobody else has. */
 function replaced(service: BenchService, n: number, address: string): BenchService {
   return { ...service, endpoints: service.endpoints.map((old, i) => (i === n ? address : old)) };
@@ -43,7 +36,7 @@ export class Churn {
   readonly #api: ApiServer;
   readonly #observer: Observer;
   readonly #services: BenchService[];
-  readonly #latencies: number[] = [];
+  #latencies: number[] = [];
   /** Keyed by Service: at most one change of a Service is under way. */
   #pending = new Map<string, Pending>();
   #sent = 0;
@@ -54,8 +47,17 @@ export class Churn {
     this.#services = [...services];
   }
 
-  /** Sends `count` events at `perSecond`, each to another Service, and waits until every one is in the kernel. */
-  async run(count: number, perSecond: number): Promise<ChurnResult> {
+  /** As they are now. */
+  get services(): readonly BenchService[] {
+    return this.#services;
+  }
+
+  /**
+   * Sends `count` events at `perSecond`, each to another Service, and waits until every one is in the kernel. Gives the
+   * milliseconds that each took.
+   */
+  async run(count: number, perSecond: number): Promise<Float64Array> {
+    this.#latencies = [];
     const start = performance.now();
     for (let n = 0; n < count; n++) {
       const due = start + (n * 1000) / perSecond;
@@ -63,7 +65,7 @@ export class Churn {
       await this.#send();
     }
     await this.#watchUntil(Number.POSITIVE_INFINITY);
-    return { latencies: Float64Array.from(this.#latencies), services: this.#services };
+    return Float64Array.from(this.#latencies);
   }
 
   async #send(): Promise<void> {

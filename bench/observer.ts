@@ -97,6 +97,10 @@ export class Observer implements Disposable {
     return Number(sum);
   }
 
+  hasNames(): boolean {
+    return this.#names.keys().next().done !== true;
+  }
+
   /** Number of units that the kernel has. */
   units(): number {
     let count = 0;
