@@ -47,10 +47,11 @@ function* elements(map: BpfMap): Generator<readonly [number, Uint8Array]> {
   using view = map.mmap({ readOnly: true });
   const words = new Uint32Array(view.buffer);
   const step = view.elementSize >> 2;
-  for (let index = 0; index < map.info.maxEntries; index++) {
+  const { maxEntries, valueSize } = map.info; // a system call
+  for (let index = 0; index < maxEntries; index++) {
     let used = false;
     for (let word = index * step; word < (index + 1) * step && !used; word++) used = words[word] !== 0;
-    if (used) yield [index, new Uint8Array(view.buffer, index * view.elementSize, map.info.valueSize).slice()];
+    if (used) yield [index, new Uint8Array(view.buffer, index * view.elementSize, valueSize).slice()];
   }
 }
 
