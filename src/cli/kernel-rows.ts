@@ -88,7 +88,9 @@ export function serviceRows(maps: MapPort, units: readonly UnitState[], pending:
 
 /** By flags, which rise from ClusterIP to load balancer; NodePorts, which have no address, last. */
 const byRole = (a: UnitState["rows"][number], b: UnitState["rows"][number]): number =>
-  (a.flags & FRONTEND.NODE_PORT) - (b.flags & FRONTEND.NODE_PORT) || (a.flags & ROLES) - (b.flags & ROLES);
+  (a.flags & FRONTEND.NODE_PORT) - (b.flags & FRONTEND.NODE_PORT) ||
+  (a.flags & ROLES) - (b.flags & ROLES) ||
+  (a.key < b.key ? -1 : 1);
 
 const order = ({ service, protocol, family }: ServiceRow): string => `${service}/${protocol}/${family}`;
 
@@ -124,7 +126,7 @@ const authority = (address: string, port: number): string =>
 
 export function frontendRows(units: readonly UnitState[]): FrontendRow[] {
   return units.flatMap((unit) =>
-    unit.rows.map(({ address, port, protocol, flags }) => ({
+    unit.rows.toSorted(byRole).map(({ address, port, protocol, flags }) => ({
       address: shownAddress(address),
       port,
       protocol: PROTOCOL_NAME[protocol],

@@ -56,8 +56,9 @@ function readDatapath({ pins, agent }: View): Datapath {
     return { pins: pins.version, units, frontends: fill.frontends.used, backends: fill.backends.used, hooks };
   }
   using maps = Maps.openPinned(pins.maps, { readOnly: true });
-  const units = [...readUnits(maps).units.values()];
-  const frontends = units.reduce((sum, { rows }) => sum + rows.length, 0);
+  const found = readUnits(maps);
+  const units = [...found.units.values()];
+  const frontends = units.reduce((sum, { rows }) => sum + rows.length, found.anyPort.length);
   const backends = units.reduce((sum, { backendIds }) => sum + backendIds.length, 0);
   return { pins: pins.version, units: units.length, frontends, backends, hooks };
 }

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// What preflight finds: quickly, with a way to mend it, and without leaving anything behind.
+
+import { readdirSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { command } from "../support/daemon.ts";
+import { Bed, outcome, portolan } from "./bed.ts";
+
+interface Finding {
+  readonly check: string;
+  readonly result: string;
+  readonly found: string;
+  readonly why: string;
+  readonly mend: string | null;
+}
+
+let bed: Bed;
+beforeAll(async () => {
+  bed = await Bed.create();
+});
+afterAll(() => bed?.remove());
+
+const flags = (): string[] => [`--bpffs=${bed.bpffs}`, `--cgroup=${bed.cgroup}`];
+
+async function findings(code: number, args = flags(), capabilities?: readonly string[]): Promise<Map<string, Finding>> {
+  const place = { ...bed.host, ...(capabilities ? { capabilities } : {}) };
+  const { code: status, stdout, stderr } = await outcome([portolan, "preflight", "-o", "json", ...args], place);
+  expect(stderr).toBe("");
+  const report = JSON.parse(stdout) as { ready: boolean; findings: Finding[] };
+  expect([status, report.ready]).toEqual([code, code === 0]);
+  for (const { result, why, mend } of report.findings) {
+    expect(why).not.toBe("");
+    expect(mend === null).toBe(result === "ok");
+  }
+  return new Map(report.findings.map((finding) => [finding.check, finding]));
+}
+
+test("a node that is ready: in less than 2 s, nothing left behind", async () => {
+  const started = performance.now();
+  const found = await findings(0);
+  expect(performance.now() - started).toBeLessThan(2_000);
+  expect([...found.keys()]).toEqual([
+    "kernel",
+    "capabilities",
+    "bpffs",
+    "pins",
+    "cgroup",
+    "programs",
+    "other proxies",
+    "reserved ports",
+  ]);
+  expect(found.get("programs")?.found).toMatch(/^accepted, \d{4,} instructions verified/);
+  expect(readdirSync(bed.bpffs).filter((name) => !name.endsWith(".debug"))).toEqual([]);
+  expect(bed.attached()).toEqual([]);
+});
+
+test("in words, for people", async () => {
+  const { code, stdout } = await outcome([portolan, "preflight", ...flags()], bed.host);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^ok {7}kernel +Linux /);
+  expect(stdout).toMatch(/This node can run portolan\.\n$/);
+});
+
+test("the machine's whole cgroup tree is found without a flag", async () => {
+  const found = await findings(0, [`--bpffs=${bed.bpffs}`]);
+  expect(found.get("cgroup")?.found).toContain(bed.cgroup.slice(0, bed.cgroup.lastIndexOf("/")));
+});
+
+test("no bpffs, no cgroup v2", async () => {
+  const found = await findings(78, [`--bpffs=${bed.dir}`, `--cgroup=${bed.dir}`]);
+  expect(found.get("bpffs")?.mend).toContain(`mount -t bpf -o mode=0700 bpf ${bed.dir}`);
+  expect(found.get("cgroup")?.found).toBe(`${bed.dir} is no cgroup v2 directory`);
+});
+
+test("the two capabilities are enough, without one of them it says which", async () => {
+  await findings(0, flags(), ["bpf", "net_admin"]);
+  const found = await findings(78, flags(), ["net_admin"]);
+  expect(found.get("capabilities")?.found).toBe("CAP_BPF missing");
+  expect(found.get("programs")?.result).toBe("refused");
+});
+
+test("what a deleted kube-proxy left is a warning with the command that removes it, and that does", async () => {
+  const rules = "add table ip kube-proxy; add table ip6 kube-proxy; add table ip nat; add chain ip nat KUBE-SERVICES";
+  await command(["nft", rules], bed.host);
+  const { stdout } = await outcome([portolan, "preflight", "-o", "json", ...flags()], bed.host);
+  const leftovers = (JSON.parse(stdout) as { findings: Finding[] }).findings.filter(
+    ({ check }) => check === "leftovers",
+  );
+  expect(leftovers.map(({ result, found }) => [result, found])).toEqual([
+    ["warning", "nftables: table ip kube-proxy, ip6 kube-proxy"],
+    ["warning", "KUBE-SERVICES chains in ip nat"],
+  ]);
+  await command(["sh", "-c", `${leftovers[0]?.mend}; nft delete table ip nat`], bed.host);
+  expect([...(await findings(0)).keys()]).not.toContain("leftovers");
+});
