@@ -20,6 +20,8 @@ const ROLE_FLAG: Readonly<Record<FrontendRole, number>> = {
   nodePort: FRONTEND.NODE_PORT,
 };
 
+const ROLES = Object.keys(ROLE_FLAG) as FrontendRole[];
+
 /** Zero address of a family: the wildcard that a NodePort is looked up by. */
 const WILDCARD: Readonly<Record<Family, string>> = { 4: "0.0.0.0", 6: "::" };
 
@@ -29,13 +31,13 @@ export function rowKey(address: string, port: number, protocol: Protocol | 0): s
 
 /** The roles that a row's flags name, internal first. */
 export function rolesOf(flags: number): FrontendRole[] {
-  return (Object.keys(ROLE_FLAG) as FrontendRole[]).filter((role) => (flags & ROLE_FLAG[role]) !== 0);
+  return ROLES.filter((role) => (flags & ROLE_FLAG[role]) !== 0);
 }
 
 /** A unit's rows, internal first. Two roles on one address and port are one row with both roles' flags. */
 export function rowsOf(unit: Unit, bindGuard: BindGuard): FrontendSpec[] {
   const rows = new Map<string, FrontendSpec>();
-  for (const role of Object.keys(ROLE_FLAG) as FrontendRole[]) {
+  for (const role of ROLES) {
     for (const frontend of unit.frontends) {
       if (frontend.role !== role) continue;
       const address = role === "nodePort" ? WILDCARD[unit.family] : frontend.address;

@@ -12,8 +12,8 @@ import { DAMAGED, type FrontendSpec, REJECTED, type UnitState } from "./unit-sta
 import type { SetChange } from "./unit-writer.ts";
 
 export interface Change extends SetChange, RowChange {
-  /** Keys of all rows the unit should have. */
-  readonly wanted: ReadonlySet<string>;
+  /** All rows the unit should have. */
+  readonly wanted: readonly FrontendSpec[];
 }
 
 export interface Resources {
@@ -66,8 +66,7 @@ export class Planner {
       if (fresh) this.#resources.services.release(state.serviceId);
       return sets;
     }
-    const wanted = new Set(rows.map((row) => row.key));
-    return { unit, state, fresh, sets, puts, wanted, written: [], failure: null, stuck: false };
+    return { unit, state, fresh, sets, puts, wanted: rows, written: [], failure: null, stuck: false };
   }
 
   /** Gives back what a plan took; only while nothing of it was written. */
@@ -102,7 +101,7 @@ export class Planner {
     const { key, name, family, protocol } = unit;
     const row = this.#port.service(serviceId);
     const extents = { cluster: row.cluster === 0n ? REJECTED : DAMAGED, local: row.local === 0n ? REJECTED : DAMAGED };
-    const nothing = { endpoints: new Uint8Array(0), backendIds: new Uint32Array(0), rows: [], stale: new Set<never>() };
+    const nothing = { endpoints: new Uint8Array(0), backendIds: new Uint32Array(0), rows: [], stale: 0 };
     return {
       key,
       serviceId,

@@ -281,9 +281,9 @@ export class Programmer {
   }
 
   #dropRows({ unit, state, wanted, failure }: Change, round: Round): void {
-    if (failure !== null) return;
-    const left = state.rows.filter((row) => !wanted.has(row.key));
-    if (left.length === 0) return;
+    if (failure !== null || state.rows.length === wanted.length) return;
+    const keys = new Set(wanted.map((row) => row.key));
+    const left = state.rows.filter((row) => !keys.has(row.key));
     this.#roomFreed = true;
     const reason = this.#rows.remove(left);
     if (reason !== null) this.#refuse(unit, { reason, full: false, round });

@@ -11,7 +11,15 @@ import { extentSize, type SlotRun } from "./allocator.ts";
 import { specOf } from "./frontend-table.ts";
 import { isRetired } from "./grace.ts";
 import { compareEndpoints, flagsAt } from "./set-plan.ts";
-import { DAMAGED, type Extent, type FrontendSpec, SETS, type SetName, type UnitState } from "./unit-state.ts";
+import {
+  DAMAGED,
+  type Extent,
+  type FrontendSpec,
+  SET_NAMES,
+  SETS,
+  type SetName,
+  type UnitState,
+} from "./unit-state.ts";
 
 export interface Recovered {
   /** By key. Rows are those of pt_frontends; each row is in exactly one unit. */
@@ -128,11 +136,8 @@ function readUnit(port: MapPort, serviceId: number, { name, rows, backendIds }: 
   const { endpoints, ids } = readEndpoints(port, backendIds);
   const row: ServiceRow = serviceId === 0 ? { cluster: 0n, local: 0n, affinitySec: 0 } : port.service(serviceId);
   const first = rows[0];
-  const stale = new Set<SetName>();
-  const extents = {
-    cluster: readExtent(port, row.cluster, { set: "cluster", endpoints, ids, stale }),
-    local: readExtent(port, row.local, { set: "local", endpoints, ids, stale }),
-  };
+  const cluster = readExtent(port, row.cluster, { set: "cluster", endpoints, ids });
+  const local = readExtent(port, row.local, { set: "local", endpoints, ids });
   return {
     key: name === undefined ? "" : unitKey(name.name, name.protocol, name.family),
     serviceId,
@@ -141,8 +146,8 @@ function readUnit(port: MapPort, serviceId: number, { name, rows, backendIds }: 
     protocol: name?.protocol ?? first?.protocol ?? 6,
     endpoints,
     backendIds: ids,
-    extents,
-    stale,
+    extents: { cluster: cluster.extent, local: local.extent },
+    stale: (cluster.whole ? 0 : SETS.cluster) | (local.whole ? 0 : SETS.local),
     affinitySec: row.affinitySec,
     rows,
     unclaimed: true,
@@ -169,32 +174,27 @@ interface Members {
   readonly set: SetName;
   readonly endpoints: Uint8Array;
   readonly ids: Uint32Array;
-  readonly stale: Set<SetName>;
 }
 
-/** The extent of a word; the set is stale unless it holds each of the set's backends once and nothing else. */
-function readExtent(port: MapPort, word: bigint, { set, endpoints, ids, stale }: Members): Extent {
+/** The extent of a word; whole if it holds each of the set's backends once and nothing else. */
+function readExtent(port: MapPort, word: bigint, { set, endpoints, ids }: Members): { extent: Extent; whole: boolean } {
   const { base, count, algorithm } = parseExtentWord(word);
-  const answers = algorithm === ALGORITHM.REJECT || algorithm === ALGORITHM.DROP;
-  if (
-    answers !== (count === 0) ||
-    algorithm > ALGORITHM.MAGLEV ||
-    base + (count && extentSize(count)) > port.capacity.slots
-  ) {
-    stale.add(set);
-    return DAMAGED;
+  const empty = algorithm === ALGORITHM.REJECT || algorithm === ALGORITHM.DROP;
+  const size = count === 0 ? 0 : extentSize(count);
+  if (empty !== (count === 0) || algorithm > ALGORITHM.MAGLEV || base + size > port.capacity.slots) {
+    return { extent: DAMAGED, whole: false };
   }
   const members = new Set(ids.filter((_, i) => (flagsAt(endpoints, i) & SETS[set]) !== 0));
-  const whole = members.size === count;
-  if (!whole || (count > 0 && !port.slots(base, count).every((id) => members.delete(id)))) stale.add(set);
-  return { base, count, algorithm, limit: count };
+  const complete = members.size === count;
+  const whole = complete && (count === 0 || port.slots(base, count).every((id) => members.delete(id)));
+  return { extent: { base, count, algorithm, limit: count }, whole };
 }
 
 /** No two extents may share slots: of those that do, all but one are not ours to free. */
 function dropOverlaps(units: Iterable<UnitState>, capacity: number): void {
   const runs: (SlotRun & { unit: UnitState; set: SetName })[] = [];
   for (const unit of units) {
-    for (const set of Object.keys(SETS) as SetName[]) {
+    for (const set of SET_NAMES) {
       const { base, count } = unit.extents[set];
       if (count > 0) runs.push({ base, count, unit, set });
     }
@@ -202,7 +202,7 @@ function dropOverlaps(units: Iterable<UnitState>, capacity: number): void {
   let end = 0;
   for (const { base, count, unit, set } of runs.sort((a, b) => a.base - b.base)) {
     if (base < end || base + extentSize(count) > capacity) {
-      unit.stale.add(set);
+      unit.stale |= SETS[set];
       unit.extents[set] = DAMAGED;
     } else {
       end = base + extentSize(count);

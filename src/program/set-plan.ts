@@ -5,7 +5,7 @@
 import { ENDPOINT_STRIDE, type Unit } from "../compile/unit.ts";
 import { ALGORITHM } from "../datapath/layout.ts";
 import { type ExtentAllocator, extentSize, type IdAllocator } from "./allocator.ts";
-import { DROPPED, type Extent, REJECTED, SETS, type SetName, type UnitState } from "./unit-state.ts";
+import { DROPPED, type Extent, REJECTED, SET_NAMES, SETS, type SetName, type UnitState } from "./unit-state.ts";
 
 const KEY_BYTES = 18;
 const FLAGS_AT = 18;
@@ -31,8 +31,6 @@ export interface SetPlan {
   readonly added: readonly number[];
   readonly removedIds: readonly number[];
   readonly changed: readonly FlagChange[];
-  /** Ids that joined each set, for an append. */
-  readonly joined: Readonly<Record<SetName, readonly number[]>>;
   readonly extents: Readonly<Record<SetName, ExtentPlan>>;
 }
 
@@ -47,7 +45,9 @@ interface Merge {
   readonly added: number[];
   readonly removedIds: number[];
   readonly changed: FlagChange[];
-  readonly joined: Record<SetName, number[]>;
+  /** How many joined each set. */
+  readonly joined: Record<SetName, number>;
+  /** Whether somebody left it. */
   readonly left: Record<SetName, boolean>;
 }
 
@@ -80,8 +80,8 @@ function emptyExtent(unit: Unit, set: SetName): Extent {
 
 /** Whether the kernel has these endpoints, sets and answers already. */
 export function setsAreCurrent(state: UnitState, unit: Unit): boolean {
-  if (state.stale.size > 0 || !sameBytes(state.endpoints, unit.endpoints)) return false;
-  return (Object.keys(SETS) as SetName[]).every(
+  if (state.stale !== 0 || !sameBytes(state.endpoints, unit.endpoints)) return false;
+  return SET_NAMES.every(
     (set) => state.extents[set].count > 0 || state.extents[set].algorithm === emptyExtent(unit, set).algorithm,
   );
 }
@@ -109,9 +109,22 @@ export function dropPlan(plan: SetPlan, to: Allocators): void {
   releaseUnpublished(plan.extents.local, to.slots);
 }
 
-/** Ids in a set, in the order of the endpoints. */
-export function membersOf(endpoints: Uint8Array, backendIds: Uint32Array, set: SetName): Uint32Array {
-  return backendIds.filter((_, index) => (flagsAt(endpoints, index) & SETS[set]) !== 0);
+/** All ids in a set, in the order of the endpoints. */
+export function membersOf({ endpoints, backendIds, extents }: SetPlan, set: SetName): Uint32Array {
+  const members = new Uint32Array(extents[set].after.count);
+  let next = 0;
+  for (let index = 0; index < backendIds.length; index++) {
+    if ((flagsAt(endpoints, index) & SETS[set]) !== 0) members[next++] = backendIds[index] ?? 0;
+  }
+  return members;
+}
+
+/** Ids that joined a set. */
+export function joinedIds({ endpoints, backendIds, added, changed }: SetPlan, set: SetName): Uint32Array {
+  const bit = SETS[set];
+  const fresh = added.filter((index) => (flagsAt(endpoints, index) & bit) !== 0).map((index) => backendIds[index] ?? 0);
+  const raised = changed.filter(({ before, after }) => (after & ~before & bit) !== 0).map(({ id }) => id);
+  return Uint32Array.from([...fresh, ...raised]);
 }
 
 function releaseUnpublished(plan: ExtentPlan, slots: ExtentAllocator): void {
@@ -128,7 +141,7 @@ function mergeEndpoints(state: UnitState, endpoints: Uint8Array): Merge {
     added: [],
     removedIds: [],
     changed: [],
-    joined: { cluster: [], local: [] },
+    joined: { cluster: 0, local: 0 },
     left: { cluster: false, local: false },
   };
   let old = 0;
@@ -145,7 +158,7 @@ function mergeEndpoints(state: UnitState, endpoints: Uint8Array): Merge {
 function remove(merge: Merge, state: UnitState, old: number): void {
   merge.removedIds.push(state.backendIds[old] ?? 0);
   const flags = flagsAt(state.endpoints, old);
-  for (const set of ["cluster", "local"] as const) if ((flags & SETS[set]) !== 0) merge.left[set] = true;
+  for (const set of SET_NAMES) if ((flags & SETS[set]) !== 0) merge.left[set] = true;
 }
 
 function keep(merge: Merge, state: UnitState, old: number, index: number): void {
@@ -155,9 +168,9 @@ function keep(merge: Merge, state: UnitState, old: number, index: number): void 
   const after = flagsAt(merge.endpoints, index);
   if (before === after) return;
   merge.changed.push({ id, before, after });
-  for (const set of ["cluster", "local"] as const) {
+  for (const set of SET_NAMES) {
     if ((before & ~after & SETS[set]) !== 0) merge.left[set] = true;
-    if ((after & ~before & SETS[set]) !== 0) merge.joined[set].push(id);
+    if ((after & ~before & SETS[set]) !== 0) merge.joined[set]++;
   }
 }
 
@@ -171,7 +184,7 @@ function takeIds(merge: Merge, ids: IdAllocator): boolean {
     }
     merge.backendIds[index] = id;
     const flags = flagsAt(merge.endpoints, index);
-    for (const set of ["cluster", "local"] as const) if ((flags & SETS[set]) !== 0) merge.joined[set].push(id);
+    for (const set of SET_NAMES) if ((flags & SETS[set]) !== 0) merge.joined[set]++;
   }
   return true;
 }
@@ -182,9 +195,8 @@ function planExtent(
   { set, merge, from }: { set: SetName; merge: Merge; from: Allocators },
 ): ExtentPlan | string {
   const before = state.extents[set];
-  const stale = state.stale.has(set);
-  const joined = merge.joined[set].length;
-  const left = merge.left[set] || stale;
+  const joined = merge.joined[set];
+  const left = merge.left[set] || (state.stale & SETS[set]) !== 0;
   const count = left ? countMembers(merge.endpoints, set) : before.count + joined;
   if (count === 0) return { before, after: emptyExtent(unit, set), slots: "none" };
   if (!left && joined === 0) return { before, after: before, slots: "none" };

@@ -31,6 +31,7 @@ export function sameWord(a: Extent, b: Extent): boolean {
 /** One of a service's two extents; its bit in ENDPOINT and BACKEND flags. */
 export const SETS = { cluster: BACKEND.CLUSTER, local: BACKEND.LOCAL } as const;
 export type SetName = keyof typeof SETS;
+export const SET_NAMES = ["cluster", "local"] as const satisfies readonly SetName[];
 
 /** A row of pt_frontends that belongs to a unit. */
 export interface FrontendSpec {
@@ -55,8 +56,8 @@ export interface UnitState {
   /** Parallel to endpoints. */
   backendIds: Uint32Array;
   readonly extents: Record<SetName, Extent>;
-  /** Sets whose extent does not hold what the endpoints' flags say, after a crash or damage: written afresh. */
-  readonly stale: Set<SetName>;
+  /** Bits of SETS whose extent does not hold what the endpoints' flags say, after a crash or damage: written afresh. */
+  stale: number;
   affinitySec: number;
   readonly rows: FrontendSpec[];
   /** Found in the maps at start and not asked for since. */

@@ -6,10 +6,17 @@ import { ENDPOINT_STRIDE, type Unit } from "../compile/unit.ts";
 import type { MapPort } from "../datapath/port.ts";
 import type { Protocol } from "../model/types.ts";
 import { isRetired, nothingRetired, type Retired } from "./grace.ts";
-import { type ExtentPlan, flagsAt, membersOf, type SetPlan } from "./set-plan.ts";
-import { DAMAGED, type Extent, REJECTED, SETS, type SetName, sameWord, type UnitState, wordOf } from "./unit-state.ts";
-
-const SET_NAMES = Object.keys(SETS) as SetName[];
+import { type ExtentPlan, flagsAt, joinedIds, membersOf, type SetPlan } from "./set-plan.ts";
+import {
+  DAMAGED,
+  type Extent,
+  REJECTED,
+  SET_NAMES,
+  type SetName,
+  sameWord,
+  type UnitState,
+  wordOf,
+} from "./unit-state.ts";
 
 /** What is about to be done to one unit. */
 export interface SetChange {
@@ -72,7 +79,7 @@ export class UnitWriter {
     }
     state.endpoints = sets.endpoints;
     state.backendIds = sets.backendIds;
-    state.stale.clear();
+    state.stale = 0;
     return retired;
   }
 
@@ -127,8 +134,8 @@ export class UnitWriter {
 
   #writeSlots(sets: SetPlan, set: SetName): void {
     const { before, after, slots } = sets.extents[set];
-    if (slots === "append") this.#port.writeSlots(before.base + before.count, Uint32Array.from(sets.joined[set]));
-    if (slots === "all") this.#port.writeSlots(after.base, membersOf(sets.endpoints, sets.backendIds, set));
+    if (slots === "append") this.#port.writeSlots(before.base + before.count, joinedIds(sets, set));
+    if (slots === "all") this.#port.writeSlots(after.base, membersOf(sets, set));
   }
 
   #revertExtent(state: UnitState, set: SetName, { plan, retired }: { plan: ExtentPlan; retired: Retired }): void {

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program stage on real maps: what it writes is what the kernel holds, through the object and through pins alone;
+// histories end as in memory; an agent that starts on the pins of another writes nothing.
+
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { BpfMap, BpfObject, Btf, sys } from "libbpf-ts";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Unit } from "../../src/compile/unit.ts";
+import { type DumpRow, dumpMap } from "../../src/datapath/dump.ts";
+import { checkEnums, NODE_ADDR, STAT_REASONS } from "../../src/datapath/layout.ts";
+import { MAP_NAMES, Maps } from "../../src/datapath/maps.ts";
+import { SocketTable } from "../../src/datapath/sockets.ts";
+import { readStats } from "../../src/datapath/stats.ts";
+import { addressBytes } from "../../src/model/address.ts";
+import { Programmer } from "../../src/program/programmer.ts";
+import { readUnits } from "../../src/program/recover.ts";
+import { freshMaps, options } from "../support/fresh-maps.ts";
+import { anyPortLines, mapLines, wantedAnyPorts } from "../support/map-lines.ts";
+import { deltaOf, history } from "../support/unit-history.ts";
+import { frontend, makeUnit } from "../support/units.ts";
+import { OBJECT } from "./hooks.ts";
+
+const SIZES = {
+  pt_services: 64,
+  pt_frontends: 256,
+  pt_backends: 512,
+  pt_active: 512,
+  pt_slots: 1,
+  pt_names: 64,
+  pt_sockets: 64,
+};
+const bpffs = mkdtempSync(join(tmpdir(), `pt-maps-${process.pid}-`));
+const pins = join(bpffs, "maps");
+let object: BpfObject;
+let maps: Maps;
+
+function load(sizes: Readonly<Record<string, number>>): BpfObject {
+  const opened = BpfObject.open(OBJECT);
+  for (const { name } of opened.programs) opened.setAutoload(name, false);
+  for (const [name, size] of Object.entries(sizes)) opened.setMaxEntries(name, size);
+  opened.load();
+  return opened;
+}
+
+beforeAll(() => {
+  sys.mount("bpf", bpffs, "bpf", 0, "mode=0700");
+});
+
+beforeEach(() => {
+  maps?.close();
+  object?.close();
+  rmSync(pins, { recursive: true, force: true });
+  mkdirSync(pins);
+  object = load(SIZES);
+  for (const name of MAP_NAMES) object.map(name).pin(join(pins, name));
+  maps = Maps.ofObject(object);
+});
+
+afterAll(() => {
+  maps?.close();
+  object?.close();
+  sys.umount(bpffs);
+  rmSync(bpffs, { recursive: true, force: true });
+});
+
+const web = makeUnit({
+  name: "a/web:http",
+  clusterIp: "10.96.0.1",
+  endpoints: ["10.1.0.1:8080/cls", "10.1.0.2:8080/cs", "10.1.0.3:8080/s"],
+  frontends: [frontend("nodePort", "", 30001, true)],
+  emptyLocal: "drop",
+  affinitySec: 10800,
+});
+const six = makeUnit({ name: "b/six", clusterIp: "fd00::1", protocol: 17, endpoints: ["[fd01::1]:53"] });
+
+async function started(port: Maps): Promise<Programmer> {
+  const programmer = await Programmer.start(port, options);
+  programmer.allowDeletes();
+  return programmer;
+}
+
+test("the object's constants are this program's", () => {
+  using btf = object.btf();
+  checkEnums(btf);
+  expect([...readStats(object.map("pt_stats"), btf).keys()].slice(0, STAT_REASONS.length)).toEqual(
+    STAT_REASONS.map((reason) => reason.toLowerCase()),
+  );
+});
+
+test("what is programmed is read back, by the object and by pins alone", async () => {
+  const programmer = await started(maps);
+  programmer.apply({ upserted: [web, six], removed: [] });
+  const lines = [
+    "a/web:http TCP 0.0.0.0:30001 NodePort cluster=10.1.0.1:8080,10.1.0.2:8080 local=10.1.0.1:8080 draining=10.1.0.3:8080 affinity=10800",
+    "a/web:http TCP 10.96.0.1:80 ClusterIP cluster=10.1.0.1:8080,10.1.0.2:8080 draining=10.1.0.3:8080 affinity=10800",
+    "b/six UDP [fd00::1]:80 ClusterIP cluster=[fd01::1]:53",
+  ];
+  expect(mapLines(maps)).toEqual(lines);
+  using pinned = Maps.openPinned(pins, { readOnly: true });
+  expect(mapLines(pinned)).toEqual(lines);
+  expect(anyPortLines(pinned)).toEqual(wantedAnyPorts(maps));
+  expect([...readUnits(pinned).units.keys()].sort()).toEqual([web.key, six.key]);
+  expect(() => pinned.setCluster(1, 0n)).toThrow("reading only");
+});
+
+test("another agent on the same pins adopts everything and writes nothing", async () => {
+  const first = await started(maps);
+  first.apply({ upserted: [web, six], removed: [] });
+  first.setNodeAddresses([{ address: addressBytes("192.0.2.1"), flags: NODE_ADDR.MINE | NODE_ADDR.NODE_PORT }]);
+  await first.settled();
+  using pinned = Maps.openPinned(pins);
+  const second = await started(pinned);
+  expect(second.apply({ upserted: [web, six], removed: [] })).toMatchObject({ unchanged: 2, writes: 0 });
+  second.setNodeAddresses([{ address: addressBytes("192.0.2.1"), flags: NODE_ADDR.MINE | NODE_ADDR.NODE_PORT }]);
+  await second.settled();
+  expect(pinned.writes).toBe(0);
+  second.setNodeAddresses([{ address: addressBytes("192.0.2.2"), flags: NODE_ADDR.MINE }]);
+  expect(pinned.writes).toBe(2);
+});
+
+test("random histories end as they do in memory, ids all accounted for, across restarts", async () => {
+  await fc.assert(
+    fc.asyncProperty(history, async (steps) => {
+      let before: readonly Unit[] = [];
+      let programmer = await started(maps);
+      programmer.apply({ upserted: [], removed: [] });
+      await programmer.settled();
+      for (const [index, units] of steps.entries()) {
+        if (index % 3 === 2) {
+          await programmer.settled();
+          programmer = await started(maps);
+          programmer.apply({ upserted: before, removed: [] });
+        }
+        expect(programmer.apply(deltaOf(before, units)).refused).toEqual([]);
+        before = units;
+        const fresh = await freshMaps(units);
+        expect(mapLines(maps)).toEqual(mapLines(fresh));
+        expect(anyPortLines(maps)).toEqual(wantedAnyPorts(fresh));
+      }
+      programmer.apply({ upserted: [], removed: before.map(({ key }) => key) });
+      await programmer.settled();
+      const { fill, units, failure } = programmer.status();
+      expect({ units, failure, used: Object.values(fill).map(({ used }) => used) }).toEqual({
+        units: 0,
+        failure: null,
+        used: [0, 0, 0, 0],
+      });
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test("a full map refuses a unit whole; it comes when there is room", async () => {
+  const programmer = await started(maps);
+  const many = Array.from({ length: 130 }, (_, i) =>
+    makeUnit({ name: `a/s${i}:p`, clusterIp: `10.96.1.${i}`, endpoints: ["10.1.0.1:1"] }),
+  );
+  const report = programmer.apply({ upserted: many, removed: [] });
+  expect(report).toMatchObject({ added: 63 });
+  expect(report.refused).toHaveLength(67);
+  expect(mapLines(maps)).toHaveLength(63);
+  programmer.apply({ upserted: [], removed: many.slice(0, 63).map(({ key }) => key) });
+  await programmer.settled();
+  expect(programmer.status()).toMatchObject({ units: 63 });
+  expect(mapLines(maps)).toHaveLength(63);
+});
+
+test("the kernel's own E2BIG in a batch is told from other failures", () => {
+  const row = (port: number) => ({
+    address: addressBytes("10.0.0.1"),
+    port,
+    protocol: 6 as const,
+    serviceId: 1,
+    flags: 1,
+  });
+  const rows = Array.from({ length: 300 }, (_, i) => row(i + 1));
+  expect(maps.putFrontends(rows)).toBe(256);
+  expect(maps.putFrontends(rows.slice(256))).toBe(0);
+  expect(maps.putFrontends(rows.slice(0, 10))).toBe(10);
+  expect(() => maps.putFrontend(row(1000))).toThrow(/E2BIG/);
+  maps.deleteFrontend(row(1));
+  maps.deleteFrontend(row(1));
+  expect([...maps.frontends()]).toHaveLength(255);
+});
+
+describe("dump", () => {
+  const dump = (name: string): DumpRow[] => {
+    using map = BpfMap.open(join(pins, name));
+    using btf = Btf.ofMap(map);
+    if (btf === null) throw new Error("no BTF");
+    return [...dumpMap(map, name, btf)];
+  };
+
+  test("reads like a table, by the pins alone", async () => {
+    (await started(maps)).apply({ upserted: [web], removed: [] });
+    expect(dump("pt_frontends")).toContainEqual({
+      key: { addr: "0.0.0.0", port: 30001, proto: "TCP" },
+      value: { service_id: 1, flags: ["node_port", "external_local", "bind_guard"] },
+    });
+    expect(dump("pt_frontends")).toContainEqual({
+      key: { addr: "10.96.0.1", port: 0, proto: "any" },
+      value: { service_id: 0, flags: ["any_port"] },
+    });
+    expect(dump("pt_services")).toEqual([
+      {
+        key: 1,
+        value: {
+          cluster: { base: 0, count: 2, algorithm: "random" },
+          local: { base: 2, count: 1, algorithm: "random" },
+          affinity_sec: 10800,
+          flags: 0,
+        },
+      },
+    ]);
+    expect(dump("pt_slots")).toEqual([{ key: 0, value: { backend_id: [1, 2, 1] } }]);
+    expect(dump("pt_backends")[2]).toEqual({
+      key: 3,
+      value: { addr: "10.1.0.3", port: 8080, proto: "TCP", service_id: 1, generation: 0, flags: ["serving"] },
+    });
+    expect(dump("pt_names")).toEqual([{ key: 1, value: { family: 4, proto: "TCP", name: "a/web:http" } }]);
+    expect(dump("pt_stats")[0]).toEqual({ key: "connect", value: 0 });
+  });
+
+  test("every map that the kernel can list can be dumped, as JSON", () => {
+    for (const name of MAP_NAMES) {
+      if (name === "pt_sockets_ovf") expect(() => dump(name)).toThrow("cannot list");
+      else expect(() => JSON.stringify(dump(name))).not.toThrow();
+    }
+  });
+
+  test("affinity and records, as the programs write them", () => {
+    using map = BpfMap.open(join(pins, "pt_affinity"));
+    const key = new DataView(new ArrayBuffer(24));
+    key.setBigUint64(0, 4711n, true);
+    key.setUint32(16, 7, true);
+    map.set(new Uint8Array(key.buffer), new Uint8Array(24));
+    expect(dump("pt_affinity")[0]?.key).toEqual({ client: "netns 4711", service_id: 7, kind: "netns" });
+  });
+});
+
+test("socket records are read whole or not at all", () => {
+  using map = BpfMap.open(join(pins, "pt_sockets"));
+  const record = new Uint8Array(64);
+  const view = new DataView(record.buffer);
+  const at = Object.fromEntries(socketMembers().map(({ name, offset }) => [name, offset]));
+  view.setBigUint64(at["cookie"] ?? 0, 65n, true);
+  record.set(addressBytes("10.96.0.1"), at["frontend_addr"]);
+  record.set(addressBytes("10.1.0.1"), at["backend_addr"]);
+  view.setUint16(at["frontend_port"] ?? 0, 80, true);
+  view.setUint16(at["backend_port"] ?? 0, 8080, true);
+  view.setUint32(at["backend_id"] ?? 0, 5, true);
+  view.setUint32(at["generation"] ?? 0, 2, true);
+  view.setUint8(at["proto"] ?? 0, 6);
+  view.setUint8(at["flags"] ?? 0, 1);
+  map.set(new Uint8Array(new Uint32Array([1]).buffer), record);
+  view.setBigUint64(at["cookie"] ?? 0, (1n << 63n) | 66n, true);
+  map.set(new Uint8Array(new Uint32Array([2]).buffer), record);
+  using btf = object.btf();
+  using sockets = new SocketTable(map, btf);
+  expect([...sockets.records()]).toEqual([
+    {
+      cookie: 65n,
+      protocol: 6,
+      frontendAddress: "10.96.0.1",
+      frontendPort: 80,
+      backendAddress: "10.1.0.1",
+      backendPort: 8080,
+      backendId: 5,
+      generation: 2,
+      serviceId: 0,
+      counted: true,
+    },
+  ]);
+  expect(sockets.countByBackend()).toEqual(new Map([["5.2", 1]]));
+  expect([sockets.used, sockets.capacity]).toEqual([1, 64]);
+});
+
+function socketMembers(): readonly { name: string; offset: number }[] {
+  using btf = object.btf();
+  return btf.struct("socket_record")?.members ?? [];
+}
+
+test("bpftool shows frontends with readable ports and addresses", async () => {
+  (await started(maps)).apply({ upserted: [web], removed: [] });
+  const text = execFileSync("bpftool", ["-j", "map", "dump", "pinned", join(pins, "pt_frontends")], {
+    encoding: "utf8",
+  });
+  const rows = (JSON.parse(text) as { formatted: { key: { port: number; addr: number[] } } }[]).map(
+    ({ formatted }) => formatted.key,
+  );
+  expect(rows).toContainEqual(
+    expect.objectContaining({ port: 80, addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 96, 0, 1] }),
+  );
+});
