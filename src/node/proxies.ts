@@ -4,7 +4,7 @@
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
-import { BpfProgram, type CgroupAttachType, queryCgroup } from "libbpf-ts";
+import { BpfError, BpfProgram, type CgroupAttachType, queryCgroup } from "libbpf-ts";
 import { PROTOCOL } from "../model/types.ts";
 import { type Listener, listeners } from "./listeners.ts";
 import { attributes, dump, NetlinkError, text } from "./netlink.ts";
@@ -124,8 +124,9 @@ function nftablesDump(type: number): { family: string; attributes: Map<number, U
       attributes: attributes(payload, NFGENMSG_BYTES),
     }));
   } catch (error) {
-    // A kernel without nf_tables has no leftovers in it.
+    // A kernel without nf_tables, or with its modules not loaded, has no leftovers in it.
     if (error instanceof NetlinkError) return [];
+    if (error instanceof BpfError && error.code === "EPROTONOSUPPORT") return [];
     throw error;
   }
 }

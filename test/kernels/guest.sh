@@ -6,15 +6,18 @@ root=$1 tree=$2
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
 finish() { sync; busybox poweroff -f; sleep 30; }
 trap finish EXIT
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
 mount -t sysfs sys /sys
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 mkdir -p /run/netns
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for module in veth; do modprobe -d "$tree" "$module" || echo "guest: no module $module"; done
+for module in veth bridge; do modprobe -d "$tree" "$module" || echo "guest: no module $module"; done
 ip link set lo up
-echo "guest: Linux $(uname -r)"
+echo; echo "guest: Linux $(uname -r)"
 cd "$root" || exit 1
-bin/portolan preflight --replacement probe
-timeout 600 bin/portolan demo && echo "guest: ok"
+# Two capabilities and no more: the verifier is stricter then.
+setpriv --bounding-set=-all,+bpf,+net_admin --inh-caps=-all --no-new-privs bin/portolan preflight &&
+	timeout 600 bin/portolan demo && echo "guest: ok"

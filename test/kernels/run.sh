@@ -53,8 +53,6 @@ initramfs() {
 		/bin/busybox mount -t tmpfs -o size=1g upper /upper
 		/bin/busybox mkdir -p /upper/up /upper/work
 		/bin/busybox mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work overlay /root
-		/bin/busybox mount --move /proc /root/proc
-		/bin/busybox mount --move /dev /root/dev
 		exec /bin/busybox switch_root /root /bin/bash $here/guest.sh $root $cache/$release
 	INIT
 	chmod +x "$dir/init"
@@ -69,7 +67,7 @@ for release in ${*:-bookworm bookworm-backports}; do
 	timeout 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 3G -smp 2 -nographic -no-reboot \
 		-kernel "$(ls "$cache/$release"/boot/vmlinuz-*)" -initrd "$work/$release.cpio" \
 		-append "console=ttyS0 panic=-1 quiet mitigations=off net.ifnames=0" \
-		-fsdev local,id=h,path=/,security_model=none,readonly=on -device virtio-9p-pci,fsdev=h,mount_tag=host -nic none \
+		-fsdev local,id=h,path=/,security_model=none,readonly=on,multidevs=remap -device virtio-9p-pci,fsdev=h,mount_tag=host -nic none \
 		</dev/null >"$work/$release.log" 2>&1 || true
 	sed -n '/^guest: /,$p' "$work/$release.log" | tr -d '\r'
 	grep -q '^guest: ok' "$work/$release.log" || { echo "kernels: $release FAILED" >&2; tail -30 "$work/$release.log" >&2; failed=$((failed + 1)); }
