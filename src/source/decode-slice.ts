@@ -94,6 +94,8 @@ function readEndpoints(list: readonly unknown[], family: Family, findings: Findi
     nodeNames.push(typeof nodeName === "string" && nodeName !== "" ? intern(nodeName) : null);
   }
   const count = nodeNames.length;
+  // slice() gives back the room that push() kept for more.
+  if (count === list.length) return { count, addresses, conditions, nodeNames: nodeNames.slice() };
   return {
     count,
     addresses: addresses.subarray(0, count * ADDRESS_BYTES),

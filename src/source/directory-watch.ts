@@ -84,6 +84,8 @@ export class DirectoryWatch {
     this.#cancelSettle?.();
     this.#cancelSettle = clock.after(settleMs, () => {
       this.#cancelSettle = null;
+      // The event may have been the folder's own end.
+      this.#arm();
       onChange();
     });
   }

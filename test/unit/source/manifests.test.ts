@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A folder of manifests as a source: what is delivered, what is said of broken files, how changes are seen.
 
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -230,13 +230,18 @@ test("files renamed into place are never seen half", async () => {
 });
 
 test("a slow writer's half file is not believed", async () => {
-  put("a.yaml", `${service("web", "10.96.0.1")}---\n${service("api", "10.96.0.2")}`);
-  start();
+  const names = Array.from({ length: 12 }, (_, i) => `web-${i}`);
+  const documents = (last: number) => names.map((name, i) => `${service(name, `10.96.${last}.${i + 1}`)}---\n`);
+  put("a.yaml", documents(0).join(""));
+  source = new ManifestSource({ path: directory, settleMs: 100, pollMs: 3 });
+  source.start(sink);
   await sink.until(() => sink.completed);
-  writeFileSync(join(directory, "a.yaml"), "");
-  await new Promise((resolve) => setTimeout(resolve, 3));
-  put("a.yaml", `${service("web", "10.96.0.1")}---\n${service("api", "10.96.0.3")}`);
-  await sink.until(() => sink.services.get("shop/api")?.clusterIps[0] === "10.96.0.3");
+  put("a.yaml", "");
+  for (const document of documents(1)) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    appendFileSync(join(directory, "a.yaml"), document);
+  }
+  await sink.until(() => sink.services.get("shop/web-11")?.clusterIps[0] === "10.96.1.12");
   expect(sink.log.filter((line) => line.startsWith("-"))).toEqual([]);
 });
 
@@ -284,6 +289,25 @@ test("the folder away is no reason to delete; a new folder under its name is wat
   await sink.until(() => running.status().state === "synced");
   put("a.yaml", service("web", "10.96.0.2"));
   await sink.until(() => sink.services.get("shop/web")?.clusterIps[0] === "10.96.0.2");
+});
+
+test("a folder put in another's place is watched, not only polled", async () => {
+  put("a.yaml", service("web", "10.96.0.1"));
+  const pollMs = 1_000;
+  start({ pollMs });
+  await sink.until(() => sink.completed);
+  renameSync(directory, `${directory}-old`);
+  try {
+    mkdirSync(directory);
+    put("a.yaml", service("web", "10.96.0.2"));
+    await sink.until(() => sink.services.get("shop/web")?.clusterIps[0] === "10.96.0.2");
+    const startMs = performance.now();
+    put("a.yaml", service("web", "10.96.0.3"));
+    await sink.until(() => sink.services.get("shop/web")?.clusterIps[0] === "10.96.0.3");
+    expect(performance.now() - startMs).toBeLessThan(pollMs / 2);
+  } finally {
+    rmSync(`${directory}-old`, { recursive: true, force: true });
+  }
 });
 
 test("a folder that does not exist is refused at construction, by name", () => {
