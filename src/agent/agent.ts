@@ -53,8 +53,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   for (const warning of warnings) log.warn(warning);
   lowerOomScore(log);
 
-  const reserved = config.reserveNodePorts ? new ReservedPorts(reservedPortsFile(config.runDir)) : null;
-  const nodePorts = new NodePorts({ log, reserved, bindGuard: config.bindGuard });
+  const nodePorts = new NodePorts({
+    log,
+    reserved: new ReservedPorts(reservedPortsFile(config.runDir)),
+    reserve: config.reserveNodePorts,
+    bindGuard: config.bindGuard,
+  });
   let pipeline: Pipeline | null = null;
   const answers = {
     "/v1/pid": () => ({ pid: process.pid }),

@@ -16,8 +16,9 @@ const nameOf = ({ protocol, port }: NodePort): string => `${PROTOCOL_NAME[protoc
 
 export interface NodePortOptions {
   readonly log: Logger;
-  /** Null: the sysctl is left alone. */
-  readonly reserved: ReservedPorts | null;
+  readonly reserved: ReservedPorts;
+  /** False: the sysctl is left alone. */
+  readonly reserve: boolean;
   readonly bindGuard: boolean;
 }
 
@@ -36,7 +37,7 @@ export class NodePorts {
   /** For the programmer: may bind() to this frontend's port be refused? */
   readonly bindGuard = (role: FrontendRole, port: number): boolean => {
     if (!this.#options.bindGuard || role === "clusterIP") return false;
-    return role === "nodePort" ? (this.#options.reserved?.isSafe(port) ?? false) : true;
+    return role === "nodePort" ? this.#options.reserved.isSafe(port) : true;
   };
 
   /** Before a delta is programmed: what it brings is reserved first, as the guard depends on that. */
@@ -47,14 +48,14 @@ export class NodePorts {
       for (const name of this.#replace(key, ports)) fresh.add(name);
     }
     if (fresh.size === 0) return;
-    this.#reserve([...(this.#options.reserved?.ours ?? []), ...this.#ports()]);
+    this.#reserve([...this.#options.reserved.ours, ...this.#ports()]);
     this.#reportHeld(fresh);
   }
 
   /** After it is programmed: what nobody wants any more is given back. */
   drop({ removed }: UnitDelta): void {
     for (const key of removed) this.#replace(key, []);
-    const { ours = [] } = this.#options.reserved ?? {};
+    const { ours } = this.#options.reserved;
     if (this.#givesBack && ours.length > this.#wanted.size) this.#reserve(this.#ports());
   }
 
@@ -73,7 +74,7 @@ export class NodePorts {
   }
 
   get reservedCount(): number {
-    return this.#options.reserved?.ours.length ?? 0;
+    return this.#options.reserved.ours.length;
   }
 
   /** Gives the names of ports that no unit wanted before. */
@@ -102,7 +103,7 @@ export class NodePorts {
 
   #reserve(ports: readonly number[]): void {
     try {
-      this.#options.reserved?.update(ports);
+      this.#options.reserved.update(this.#options.reserve ? ports : []);
     } catch (error) {
       if (this.#warned) return;
       this.#warned = true;

@@ -131,12 +131,12 @@ export class Bed {
   }
 
   /** A command about this bed's agent. */
-  cli(...args: string[]): Promise<Result> {
-    return outcome([portolan, ...args, ...this.where], this.host);
+  cli(name: string, ...args: string[]): Promise<Result> {
+    return outcome([portolan, name, ...this.where, ...args], this.host);
   }
 
-  async json<T>(...args: string[]): Promise<T> {
-    const { stdout } = await this.cli(...args, "-o", "json");
+  async json<T>(name: string, ...args: string[]): Promise<T> {
+    const { stdout } = await this.cli(name, ...args, "-o", "json");
     return JSON.parse(stdout) as T;
   }
 

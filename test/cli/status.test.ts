@@ -33,8 +33,8 @@ test("alive and dead say the same of what is programmed, and which it was", asyn
     default/web   TCP        IPv4     10.96.0.80:80,*:30080   2           0       0             programmed
     ",
       "ADDRESS      PORT    PROTOCOL   ROLE        SERVICE
-    *            30080   TCP        nodePort    default/web
     10.96.0.80   80      TCP        clusterIP   default/web
+    *            30080   TCP        nodePort    default/web
     ",
       "ADDRESS     PORT   PROTOCOL   SERVICE       SETS      SERVING   CONNECTIONS
     10.77.0.1   8080   TCP        default/web   cluster   yes       0
