@@ -20,6 +20,9 @@ export const BACKENDS = {
   v6: ["fd09:1::1", "fd09:1::2", "fd09:1::3"],
 } as const;
 
+/** The host knows that there is no way there. */
+export const UNREACHABLE = "10.9.2.1";
+
 export interface BedOptions {
   /** `const volatile` globals. host_netns_cookie is the host namespace's by itself. */
   readonly rodata?: Readonly<Record<string, number | bigint | boolean>>;
@@ -155,7 +158,7 @@ export class Bed {
       route add default via ${HOST.v6}`,
       pod,
     );
-    ip(`route add default via ${POD.v4}\nroute add default via ${POD.v6}`, host);
+    ip(`route add default via ${POD.v4}\nroute add default via ${POD.v6}\nroute add unreachable ${UNREACHABLE}`, host);
   }
 
   #load({ rodata = {}, sizes = {} }: BedOptions, hostNetnsCookie: bigint): void {

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Actor } from "./actor.ts";
-import { BACKENDS, Bed } from "./bed.ts";
+import { BACKENDS, Bed, UNREACHABLE } from "./bed.ts";
 import { ALGORITHM, extentWord, FRONTEND, type Service } from "./table.ts";
 
 /** Socket family, and how it names the frontend; what it is then shown is the same. */
@@ -191,6 +191,19 @@ describe.each(KINDS)("$name", ({ socket, vip, plain }) => {
     await other.kill();
     await expect.poll(() => bed.table.active(service(), 0)).toBe(0);
   });
+});
+
+test("a connect() that fails after its hook ran leaves the old peer, shown as itself", async () => {
+  bed.table.addService({
+    proto: "udp",
+    frontends: [{ address: "10.96.0.8", port: 53 }],
+    endpoints: [{ address: UNREACHABLE, port: 5353 }],
+  });
+  await client.do("socket 1 udp 4", `connect 1 ${BACKENDS.v4[1]} 5353`);
+  expect(await client.ask("connect 1 10.96.0.8 53")).toBe("EHOSTUNREACH");
+  expect(await client.do("peer 1")).toBe(`${BACKENDS.v4[1]} 5353`);
+  expect(await client.do("send 1 x", "recvfrom 1")).toBe(`a:x ${BACKENDS.v4[1]} 5353`);
+  await client.do("close 1");
 });
 
 test("AF_INET6 UDP connected by an AF_INET address shows the frontend mapped", async () => {

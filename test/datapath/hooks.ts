@@ -4,7 +4,8 @@
 import { join } from "node:path";
 import type { CgroupAttachType } from "libbpf-ts";
 
-export const OBJECT = join(import.meta.dirname, "../../dist/bpf/sock.bpf.o");
+/** PORTOLAN_TEST_OBJECT: another build of it, say one that is broken on purpose. */
+export const OBJECT = process.env["PORTOLAN_TEST_OBJECT"] ?? join(import.meta.dirname, "../../dist/bpf/sock.bpf.o");
 
 export const HOOKS: Readonly<Record<string, CgroupAttachType>> = {
   pt_connect4: "cgroup_inet4_connect",

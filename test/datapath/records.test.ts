@@ -16,6 +16,7 @@ describe.each([
   let bed: Bed;
   let client: Actor;
   let service: Service;
+  let udp: Service;
   const active = (i = 0): number => bed.table.active(service, i);
 
   beforeAll(async () => {
@@ -28,7 +29,7 @@ describe.each([
       frontends: [{ address: VIP, port: 80 }],
       endpoints: endpoint(8080),
     });
-    bed.table.addService({ proto: "udp", frontends: [{ address: VIP, port: 53 }], endpoints: endpoint(5353) });
+    udp = bed.table.addService({ proto: "udp", frontends: [{ address: VIP, port: 53 }], endpoints: endpoint(5353) });
     bed.table.addService({ proto: "tcp", frontends: [{ address: VIP, port: 81 }], endpoints: [] });
     client = bed.actor("host");
   });
@@ -57,7 +58,7 @@ describe.each([
       await client.do(`socket ${i} udp 4`, `connect ${i} ${VIP} 53`, `send ${i} x`);
       expect(await client.do(`recvfrom ${i}`)).toBe(`a:x ${VIP} 53`);
     }
-    expect(active()).toBe(0);
+    expect(bed.table.active(udp, 0)).toBe(0);
     for (let i = 1; i <= 5; i++) await client.do(`close ${i}`);
   });
 
