@@ -17,6 +17,13 @@ export function nothingRetired(): Retired {
   return { backends: [], extents: [], services: [] };
 }
 
+/** Adds `more` to `to`. */
+export function alsoRetired(to: Retired, more: Retired): void {
+  for (const id of more.backends) to.backends.push(id);
+  for (const run of more.extents) to.extents.push(run);
+  for (const id of more.services) to.services.push(id);
+}
+
 function isEmpty(retired: Retired): boolean {
   return retired.backends.length === 0 && retired.extents.length === 0 && retired.services.length === 0;
 }
@@ -43,6 +50,7 @@ export class Quarantine {
   #freesRoom = false;
   #movedFreesRoom = false;
   #running: Promise<void> | null = null;
+  #heldBackends = 0;
   #graces = 0;
   #failure: string | null = null;
 
@@ -61,17 +69,17 @@ export class Quarantine {
     return this.#failure;
   }
 
+  /** Backend ids that are not free yet. */
   get backends(): number {
-    return this.#waiting.backends.length + this.#moved.length;
+    return this.#heldBackends;
   }
 
-  /** `freesRoom`: it was programmed, not only tried, so that its going leaves room for what was refused. */
-  add(retired: Retired, freesRoom: boolean): void {
-    if (isEmpty(retired)) return;
-    for (const id of retired.backends) this.#waiting.backends.push(id);
-    for (const run of retired.extents) this.#waiting.extents.push(run);
-    for (const id of retired.services) this.#waiting.services.push(id);
-    this.#freesRoom ||= freesRoom;
+  /** One batch: what was programmed, and what was only tried, whose going leaves no room that was not there before. */
+  add({ retired, reverted }: { readonly retired: Retired; readonly reverted: Retired }): void {
+    alsoRetired(this.#waiting, retired);
+    alsoRetired(this.#waiting, reverted);
+    this.#heldBackends += retired.backends.length + reverted.backends.length;
+    this.#freesRoom ||= !isEmpty(retired);
     this.kick();
   }
 
@@ -128,6 +136,7 @@ export class Quarantine {
     for (const id of moved) {
       if (this.#port.active(id) !== 0n) this.#port.resetActive(id);
       this.#options.backends.release(id);
+      this.#heldBackends--;
     }
     for (const id of batch.backends) {
       const generation = this.#port.backendGeneration(id);

@@ -7,7 +7,7 @@ import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { MapPort } from "../datapath/port.ts";
 import { ExtentAllocator, IdAllocator } from "./allocator.ts";
 import { type BindGuard, FrontendTable } from "./frontend-table.ts";
-import { Quarantine, type Retired } from "./grace.ts";
+import { alsoRetired, nothingRetired, Quarantine, type Retired } from "./grace.ts";
 import { type NodeAddress, NodeAddressWriter } from "./node-addresses.ts";
 import { type Change, Planner, type Resources } from "./planner.ts";
 import { type Recovered, readUnits } from "./recover.ts";
@@ -36,6 +36,9 @@ interface Pending {
 interface Round {
   readonly changes: Change[];
   readonly refused: PendingUnit[];
+  /** What was in use and is not, and what was tried in vain. */
+  readonly retired: Retired;
+  readonly reverted: Retired;
   added: number;
   changed: number;
   removed: number;
@@ -109,6 +112,7 @@ export class Programmer {
     for (const change of live) this.#dropRows(change, round);
     for (const key of removals) this.#remove(key, round);
     this.#sweep();
+    this.#quarantine.add(round);
     const durationMs = performance.now() - startMs;
     this.#applies++;
     this.#last = { atMs: Date.now(), durationMs };
@@ -192,7 +196,8 @@ export class Programmer {
       this.#resources.backends.reserve(id);
       if (this.#port.backendFlags(id) !== 0) this.#port.setBackendFlags(id, 0);
     }
-    this.#quarantine.add({ backends: [...found.strayBackends], extents: [], services: [] }, false);
+    const reverted = { ...nothingRetired(), backends: [...found.strayBackends] };
+    this.#quarantine.add({ retired: nothingRetired(), reverted });
   }
 
   /** What this round is to look at: the delta, what is pending and may work now, and, once allowed, the unclaimed. */
@@ -264,12 +269,12 @@ export class Programmer {
   #finish(change: Change, round: Round): void {
     const { unit, state, fresh, failure, stuck } = change;
     if (failure !== null && !stuck) {
-      this.#quarantine.add(this.#writer.revertSets(change), false);
-      if (fresh) this.#quarantine.add(this.#writer.retireUnit(state), false);
+      alsoRetired(round.reverted, this.#writer.revertSets(change));
+      if (fresh) alsoRetired(round.reverted, this.#writer.retireUnit(state));
       this.#refuse(unit, { reason: failure, full: false, round });
       return;
     }
-    this.#retire(this.#writer.finishSets(change));
+    alsoRetired(round.retired, this.#writer.finishSets(change));
     this.#units.set(unit.key, state);
     if (failure !== null) {
       this.#refuse(unit, { reason: failure, full: false, round });
@@ -300,7 +305,7 @@ export class Programmer {
       round.refused.push(pendingUnit(key, pending));
       return;
     }
-    this.#retire(this.#writer.retireUnit(state));
+    alsoRetired(round.retired, this.#writer.retireUnit(state));
     this.#units.delete(key);
     this.#pending.delete(key);
     round.removed++;
@@ -320,10 +325,6 @@ export class Programmer {
     }
   }
 
-  #retire(retired: Retired): void {
-    this.#quarantine.add(retired, true);
-  }
-
   #refuse(unit: Unit, { reason, full, round }: { reason: string; full: boolean; round: Round }): void {
     const sinceMs = this.#pending.get(unit.key)?.sinceMs ?? Date.now();
     const pending = { unit, name: unit.name, reason, full, sinceMs };
@@ -340,7 +341,16 @@ export class Programmer {
 }
 
 function newRound(): Round {
-  return { changes: [], refused: [], added: 0, changed: 0, removed: 0, unchanged: 0 };
+  return {
+    changes: [],
+    refused: [],
+    retired: nothingRetired(),
+    reverted: nothingRetired(),
+    added: 0,
+    changed: 0,
+    removed: 0,
+    unchanged: 0,
+  };
 }
 
 function pendingUnit(key: string, { unit, name, reason, sinceMs }: Pending): PendingUnit {
