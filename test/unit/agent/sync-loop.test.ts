@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// When the loop syncs: not before everything came once, oldest first then, a burst at once, big bursts in slices.
+
+import { setImmediate as turn } from "node:timers/promises";
+import { pino } from "pino";
+import { beforeEach, expect, test } from "vitest";
+import { Latency } from "../../../src/agent/latency.ts";
+import { Problems } from "../../../src/agent/problems.ts";
+import { SyncLoop } from "../../../src/agent/sync-loop.ts";
+import { Compiler } from "../../../src/compile/compile.ts";
+import type { UnitDelta } from "../../../src/compile/unit.ts";
+import { Store } from "../../../src/model/store.ts";
+import { PROTOCOL, type Service } from "../../../src/model/types.ts";
+
+function service(name: string, { createdMs = 0, ip = "10.96.0.1", port = 80 } = {}): Service {
+  return {
+    namespace: "ns",
+    name,
+    uid: name,
+    createdMs,
+    type: "ClusterIP",
+    clusterIps: [ip],
+    externalIps: [],
+    loadBalancerIps: [],
+    ports: [{ name: "", protocol: PROTOCOL.TCP, port, nodePort: 0 }],
+    internalLocal: false,
+    externalLocal: false,
+    affinitySec: 0,
+  };
+}
+
+let deltas: UnitDelta[];
+let events: string[];
+let latency: Latency;
+let loop: SyncLoop;
+let failure: Error | null;
+
+beforeEach(() => {
+  deltas = [];
+  events = [];
+  failure = null;
+  latency = new Latency();
+  loop = new SyncLoop({
+    store: new Store(),
+    compiler: new Compiler({ nodeName: "n" }, { externalIpsAllowed: null, deviceAddresses: new Set() }),
+    problems: new Problems(pino({ level: "silent" })),
+    latency,
+    apply: (delta) => {
+      if (failure) throw failure;
+      deltas.push(delta);
+    },
+    onSynced: () => events.push("synced"),
+    onComplete: () => events.push("complete"),
+    onFatal: (error) => events.push(`fatal: ${(error as Error).message}`),
+  });
+});
+
+const put = (object: Service): void => loop.service(`ns/${object.name}`, object, process.hrtime.bigint());
+
+async function settle(): Promise<void> {
+  for (let i = 0; i < 20; i++) await turn();
+}
+
+async function syncEmpty(): Promise<void> {
+  loop.synced("services");
+  loop.synced("endpointslices");
+  await settle();
+}
+
+const names = (): string[][] => deltas.map(({ upserted }) => upserted.map(({ name }) => name));
+
+test("nothing before both kinds have come", async () => {
+  put(service("a"));
+  loop.complete();
+  loop.synced("services");
+  await settle();
+  expect([deltas, events, loop.isSynced]).toEqual([[], [], false]);
+  loop.synced("endpointslices");
+  await settle();
+  expect(names()).toEqual([["ns/a"]]);
+  expect(events).toEqual(["synced", "complete"]);
+  expect(loop.isSynced).toBe(true);
+  expect(latency.report().count).toBe(0);
+});
+
+test("no objects at all is in sync, too", async () => {
+  await syncEmpty();
+  expect(events).toEqual(["synced"]);
+});
+
+test("complete comes after synced, once, also much later", async () => {
+  await syncEmpty();
+  loop.complete();
+  await settle();
+  put(service("a"));
+  await settle();
+  expect(events).toEqual(["synced", "complete"]);
+});
+
+test("a burst of one turn is one delta", async () => {
+  await syncEmpty();
+  for (let i = 0; i < 10; i++) put(service(`s${i}`, { ip: `10.96.1.${i}` }));
+  await settle();
+  expect(deltas).toHaveLength(1);
+  expect(latency.report()).toMatchObject({ count: 10 });
+});
+
+test("a big burst comes in slices, and is in sync only at its end", async () => {
+  for (let i = 0; i < 700; i++) put(service(`s${i}`, { ip: `10.97.${i >> 8}.${i & 255}` }));
+  await syncEmpty();
+  expect(deltas.map(({ upserted }) => upserted.length)).toEqual([256, 256, 188]);
+  expect(events).toEqual(["synced"]);
+});
+
+test("at first the oldest claims before the younger ones, so that nothing changes hands", async () => {
+  put(service("young", { createdMs: 2_000 }));
+  for (let i = 0; i < 300; i++) put(service(`s${i}`, { createdMs: 1_500, ip: `10.97.${i >> 8}.${i & 255}` }));
+  put(service("old", { createdMs: 1_000 }));
+  await syncEmpty();
+  expect(deltas[0]?.upserted[0]?.name).toBe("ns/old");
+  expect(names().flat()).not.toContain("ns/young");
+});
+
+test("recompile looks at Services without an event, and counts no latency", async () => {
+  put(service("a"));
+  await syncEmpty();
+  loop.recompile(["ns/a"]);
+  await settle();
+  expect(deltas).toHaveLength(2);
+  expect(deltas[1]?.upserted).toEqual([]);
+  expect(latency.report().count).toBe(0);
+});
+
+test("after stop nothing is written", async () => {
+  await syncEmpty();
+  put(service("a"));
+  loop.stop();
+  put(service("b"));
+  await settle();
+  expect(deltas).toEqual([]);
+});
+
+test("a broken invariant is told", async () => {
+  await syncEmpty();
+  failure = new Error("broken");
+  put(service("a"));
+  await settle();
+  expect(events).toEqual(["synced", "fatal: broken"]);
+});
