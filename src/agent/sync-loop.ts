@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // When to sync: never before both kinds of objects have come once; then at once, with whatever came in the same turn of
-// the event loop, and in slices if that is much, so that nothing else has to wait long.
+// the event loop. Much is compiled in slices, so that nothing else has to wait long; the first sync is written in one go.
 
 import type { Compiler } from "../compile/compile.ts";
-import type { UnitDelta } from "../compile/unit.ts";
+import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { Store } from "../model/store.ts";
 import type { EndpointSlice, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
 import type { Kind, SourceSink } from "../source/source.ts";
 import type { Latency } from "./latency.ts";
 import type { Problems } from "./problems.ts";
 
-/** Services compiled and programmed in one turn. */
+/** Services compiled in one turn. */
 const SLICE = 256;
 
 export interface SyncLoopParts {
@@ -32,6 +32,8 @@ export class SyncLoop implements SourceSink {
   readonly #parts: SyncLoopParts;
   /** Services to compile, with the time of the event that wants it; 0n: no event does. */
   readonly #queue = new Map<ServiceKey, bigint>();
+  /** Units of the first sync. */
+  readonly #first = new Map<string, Unit>();
   #scheduled: NodeJS.Immediate | null = null;
   #stopped = false;
   #synced = false;
@@ -104,6 +106,8 @@ export class SyncLoop implements SourceSink {
       return;
     }
     if (!this.#synced) {
+      this.#parts.apply({ upserted: [...this.#first.values()], removed: [], problems: new Map() });
+      this.#first.clear();
       this.#synced = true;
       this.#parts.onSynced();
     }
@@ -139,8 +143,12 @@ export class SyncLoop implements SourceSink {
     const { store, compiler, problems, latency } = this.#parts;
     const delta = compiler.update(store, slice.keys());
     for (const [service, found] of delta.problems) problems.fromCompile(service, found);
+    if (!this.#synced) {
+      for (const unit of delta.upserted) this.#first.set(unit.key, unit);
+      for (const key of delta.removed) this.#first.delete(key);
+      return;
+    }
     this.#parts.apply(delta);
-    if (!this.#synced) return;
     const now = process.hrtime.bigint();
     for (const receivedNs of slice.values()) if (receivedNs !== 0n) latency.record(now - receivedNs);
   }

@@ -86,6 +86,7 @@ test("nothing before both kinds have come", async () => {
 test("no objects at all is in sync, too", async () => {
   await syncEmpty();
   expect(events).toEqual(["synced"]);
+  expect(names()).toEqual([[]]);
 });
 
 test("complete comes after synced, once, also much later", async () => {
@@ -99,17 +100,31 @@ test("complete comes after synced, once, also much later", async () => {
 
 test("a burst of one turn is one delta", async () => {
   await syncEmpty();
+  deltas = [];
   for (let i = 0; i < 10; i++) put(service(`s${i}`, { ip: `10.96.1.${i}` }));
   await settle();
   expect(deltas).toHaveLength(1);
   expect(latency.report()).toMatchObject({ count: 10 });
 });
 
-test("a big burst comes in slices, and is in sync only at its end", async () => {
-  for (let i = 0; i < 700; i++) put(service(`s${i}`, { ip: `10.97.${i >> 8}.${i & 255}` }));
-  await syncEmpty();
-  expect(deltas.map(({ upserted }) => upserted.length)).toEqual([256, 256, 188]);
+test("the first sync is one delta, whatever its size, without what went meanwhile", async () => {
+  for (let i = 0; i < 700; i++) put(service(`s${i}`, { createdMs: i, ip: `10.97.${i >> 8}.${i & 255}` }));
+  loop.synced("services");
+  loop.synced("endpointslices");
+  await turn();
+  loop.service("ns/s0", null, process.hrtime.bigint());
+  await settle();
+  expect(deltas).toHaveLength(1);
+  expect(deltas[0]?.upserted).toHaveLength(699);
   expect(events).toEqual(["synced"]);
+});
+
+test("later a big burst comes in slices", async () => {
+  await syncEmpty();
+  deltas = [];
+  for (let i = 0; i < 700; i++) put(service(`s${i}`, { ip: `10.97.${i >> 8}.${i & 255}` }));
+  await settle();
+  expect(deltas.map(({ upserted }) => upserted.length)).toEqual([256, 256, 188]);
 });
 
 test("at first the oldest claims before the younger ones, so that nothing changes hands", async () => {
@@ -137,7 +152,7 @@ test("after stop nothing is written", async () => {
   loop.stop();
   put(service("b"));
   await settle();
-  expect(deltas).toEqual([]);
+  expect(names()).toEqual([[]]);
 });
 
 test("a broken invariant is told", async () => {
