@@ -22,8 +22,10 @@ function nodeDir() {
   return found;
 }
 
+/** One build at a time in a checkout: node-gyp does not bear another beside it. */
 function run(script, args) {
-  const { status, error } = spawnSync(process.execPath, [script, ...args], { cwd: here, stdio: "inherit" });
+  const command = [join(here, ".build.lock"), process.execPath, script, ...args];
+  const { status, error } = spawnSync("flock", command, { cwd: here, stdio: "inherit" });
   if (error) throw error;
   if (status !== 0) process.exit(status ?? 1);
 }

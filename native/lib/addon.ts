@@ -123,7 +123,7 @@ export interface Addon {
   btfOfMap(map: NativeMap): NativeBtf | null;
   btfOfVmlinux(): NativeBtf;
   readIterator(program: NativeProgram, map: NativeMap | null): Uint8Array;
-  gracePeriod(): Promise<void>;
+  gracePeriod(done: (error: BpfError | null) => void): void;
   probeHelper(programType: string, helper: string): boolean;
   probeMapType(type: string): boolean;
   probeProgramType(type: string): boolean;

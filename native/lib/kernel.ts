@@ -50,5 +50,7 @@ export function readIterator(program: BpfProgram, options: { map?: BpfMap } = {}
  * a worker thread, about 10 ms.
  */
 export function gracePeriod(): Promise<void> {
-  return addon.gracePeriod();
+  return new Promise((resolve, reject) => {
+    addon.gracePeriod((error) => (error === null ? resolve() : reject(error)));
+  });
 }

@@ -14,8 +14,7 @@ namespace libbpf_ts {
 namespace {
 
 struct Wait {
-  explicit Wait(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
-  Napi::Promise::Deferred deferred;
+  Napi::FunctionReference done;  // a promise of Node-API could not be freed while its environment ends
   napi_async_work work = nullptr;
   int error = 0;
 };
@@ -37,37 +36,36 @@ int wait_for_programs() {
 
 void execute(napi_env, void *data) { static_cast<Wait *>(data)->error = wait_for_programs(); }
 
-// An environment that is being torn down runs no JavaScript: then nobody waits for the promise any more.
+// An environment that is being torn down runs no JavaScript: then nobody waits any more.
 void complete(napi_env raw, napi_status, void *data) {
   std::unique_ptr<Wait> wait(static_cast<Wait *>(data));
   Napi::Env env(raw);
   Napi::HandleScope scope(env);
   napi_delete_async_work(raw, wait->work);
   try {
-    if (wait->error == 0)
-      wait->deferred.Resolve(env.Undefined());
-    else
-      wait->deferred.Reject(bpf_error(env, {.operation = "grace period", .error = wait->error}).Value());
+    Napi::Value error = env.Null();
+    if (wait->error != 0) error = bpf_error(env, {.operation = "grace period", .error = wait->error}).Value();
+    wait->done.Call({error});
   } catch (const Napi::Error &) {
   }
 }
 
-Napi::Value grace_period(const Napi::CallbackInfo &info) {
+// gracePeriod(done(error | null))
+void grace_period(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
-  auto wait = std::make_unique<Wait>(env);
-  Napi::Value promise = wait->deferred.Promise();
+  auto wait = std::make_unique<Wait>();
+  wait->done = Napi::Persistent(function_of(info[0], "done"));
   napi_value name = Napi::String::New(env, "libbpf-ts grace period");
   if (napi_create_async_work(env, nullptr, name, execute, complete, wait.get(), &wait->work) != napi_ok ||
       napi_queue_async_work(env, wait->work) != napi_ok)
     throw_errno(env, "grace period", EAGAIN);
   static_cast<void>(wait.release());
-  return promise;
 }
 
 }  // namespace
 
 void init_grace(Napi::Env env, Napi::Object exports) {
-  exports["gracePeriod"] = Napi::Function::New(env, grace_period, "gracePeriod");
+  exports["gracePeriod"] = Napi::Function::New<grace_period>(env, "gracePeriod");
 }
 
 }  // namespace libbpf_ts

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiles the test objects once before all tests.
+// Before all tests: compiles the test objects.
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -19,4 +19,7 @@ export function setup(): void {
     const flags = ["-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", `-I/usr/include/${multiarch}`];
     execFileSync("clang-19", [...flags, "-c", `${here}${name}.bpf.c`, "-o", objectPath(name)], { stdio: "inherit" });
   }
+  // From here on vitest starts the processes that run tests: a sanitizer's library goes into them, not into vitest.
+  const preload = process.env["LIBBPF_TS_PRELOAD"];
+  if (preload !== undefined) process.env["LD_PRELOAD"] = preload;
 }

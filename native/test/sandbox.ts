@@ -70,18 +70,25 @@ export function childPath(name: string): string {
   return fileURLToPath(new URL(`./children/${name}.ts`, import.meta.url));
 }
 
+/** How to start Node.js on a test program, under the sanitizer if there is one (see preload.ts). */
+function nodeCommand(name: string, flags: string[] = []): string[] {
+  const preloaded = process.env["LIBBPF_TS_PRELOAD"];
+  const environment = preloaded === undefined ? [] : ["env", `LD_PRELOAD=${preloaded}`];
+  const preload = fileURLToPath(new URL("./preload.ts", import.meta.url));
+  return [...environment, process.execPath, "--import", preload, ...flags, childPath(name)];
+}
+
 /** What a child program prints, parsed as JSON. before: a command that runs it ("ip netns exec NAME"). */
 export function runChild<T>(name: string, options: { args?: string[]; flags?: string[]; before?: string[] } = {}): T {
   const { args = [], flags = [], before = [] } = options;
-  const command = [...before, process.execPath, ...flags, childPath(name), ...args];
-  const [file = "", ...rest] = command;
-  const output = execFileSync(file, rest, { encoding: "utf8", timeout: 50_000 });
-  return JSON.parse(output) as T;
+  const [file = "", ...rest] = [...before, ...nodeCommand(name, flags), ...args];
+  return JSON.parse(execFileSync(file, rest, { encoding: "utf8", timeout: 290_000 })) as T;
 }
 
 /** Starts a child program that talks through an IPC channel. */
 export function startChild(name: string, args: string[] = []): ChildProcess {
-  return spawn(process.execPath, [childPath(name), ...args], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  const [file = "", ...rest] = [...nodeCommand(name), ...args];
+  return spawn(file, rest, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
 }
 
 export function openFiles(): number {
