@@ -20,7 +20,7 @@ const HELP = `Usage: node bench/bench.ts COMMAND [options]        (as root, afte
   plot      the picture again, from a file of results
 
 Options
-  --rounds N      quick, full: rounds an arm (default 300 and 1000)
+  --rounds N      quick, full: rounds an arm (default 600 and 1000)
   --sizes A,B,…   quick, full: numbers of Services
   --seconds N     kill: how long (default 60)
   --from FILE     plot: results of quick or full
@@ -61,7 +61,7 @@ async function connections(form: "quick" | "full", values: Values): Promise<bool
   const defaults = form === "quick" ? [1, 1_000, 10_000] : [1, 10, 100, 1_000, 5_000, 10_000];
   const sizes = values.sizes?.split(",").map((text) => whole(text, "sizes")) ?? defaults;
   const nftablesSizes = form === "quick" ? sizes.filter((size) => size <= 1_000) : sizes;
-  const rounds = values.rounds ? whole(values.rounds, "rounds") : form === "quick" ? 300 : 1_000;
+  const rounds = values.rounds ? whole(values.rounds, "rounds") : form === "quick" ? 600 : 1_000;
   return passed(await connectBenchmark({ form, rounds, sizes, nftablesSizes, publish: values.publish }), values);
 }
 

@@ -38,7 +38,7 @@ const GOALS = {
   fastP99: most("16", "… at 1,000 events/s, p99", "ms", 25, 10),
   writes: most("17", "one endpoint replaced: map writes", "", 10, 3),
   cold: most("18", "cold sync, 10,000 Services, 100,000 endpoints, list included", "s", 4, 2),
-  coldWrites: most("18", "… of it writing to the kernel", "ms", 150, 60),
+  coldWrites: most("18", "… of it from the first map write to the last", "ms", 150, 60),
   restart: most("19", "restart with nothing changed: map writes", "", 0, 0),
   steady: most("20", "memory at 10,000 Services, 250,000 endpoints: steady", "MiB", 220, 130),
   peak: most("20", "… peak", "MiB", 350, 200),
