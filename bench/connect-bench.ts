@@ -160,7 +160,10 @@ export async function connectBenchmark(options: ConnectOptions): Promise<Row[]> 
     say(`\n${overview(measured, lanes)}\n\n${table(rows)}`);
     const result = connectResult(options.form, await machineFacts(), measured, { lanes, rows });
     say(`\nresults: ${save(`${options.form}.json`, json(result), options.publish)}`);
-    say(`picture: ${save("connect.svg", plot(result), options.publish)}`);
+    // The published picture is the full run's.
+    if (options.form === "full" || !options.publish) {
+      say(`picture: ${save("connect.svg", plot(result), options.publish)}`);
+    }
     return rows;
   } finally {
     await bed.close();
