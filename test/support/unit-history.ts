@@ -20,7 +20,7 @@ interface Spec {
 const NAMES = ["a/web:http", "a/web:dns", "b/api", "c/db:sql", "c/cache:c"];
 
 const endpoint = fc
-  .tuple(fc.integer({ min: 1, max: 7 }), fc.constantFrom("cs", "cls", "ls", "s", "c", "cl"))
+  .tuple(fc.integer({ min: 1, max: 14 }), fc.constantFrom("cs", "cs", "cls", "cls", "ls", "s", "c", "cl"))
   .map(([host, flags]) => `10.1.0.${host}:8080/${flags}`);
 
 const spec: fc.Arbitrary<Spec> = fc.record({
@@ -29,7 +29,7 @@ const spec: fc.Arbitrary<Spec> = fc.record({
   external: fc.uniqueArray(fc.integer({ min: 1, max: 3 }), { maxLength: 2 }),
   nodePort: fc.option(fc.constantFrom(30001, 30002)),
   local: fc.boolean(),
-  endpoints: fc.uniqueArray(endpoint, { maxLength: 6, selector: (text) => text.split("/")[0] }),
+  endpoints: fc.uniqueArray(endpoint, { maxLength: 12, size: "max", selector: (text) => text.split("/")[0] }),
   emptyLocal: fc.constantFrom("reject", "drop"),
   affinitySec: fc.constantFrom(0, 10800),
   udp: fc.boolean(),

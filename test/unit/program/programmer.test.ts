@@ -7,6 +7,7 @@ import { FRONTEND, NODE_ADDR } from "../../../src/datapath/layout.ts";
 import { addressBytes } from "../../../src/model/address.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { options } from "../../support/fresh-maps.ts";
+import { LookupGuard } from "../../support/lookup-guard.ts";
 import { mapLines } from "../../support/map-lines.ts";
 import { emptyMemory, type Faults, MemoryMaps } from "../../support/memory-maps.ts";
 import { frontend, makeUnit, type UnitText } from "../../support/units.ts";
@@ -129,6 +130,33 @@ describe("writes", () => {
     programmer.apply({ upserted, removed: [] });
     expect(batches).toEqual(["names 3", "frontends 3", "frontends 3"]);
   });
+});
+
+test("slots that were published and taken back are not written again before a grace period", async () => {
+  const nine = hosts(1, 2, 3, 4, 5, 6, 7, 8, 9);
+  const memory = emptyMemory();
+  const guard = new LookupGuard(memory);
+  let broken = false;
+  const programmer = await Programmer.start(
+    new MemoryMaps(memory, {
+      fails: (operation) => broken && operation === "putFrontend",
+      afterStore: (operation) => guard.afterStore(operation),
+      grace: () => new Promise(() => {}),
+    }),
+    options,
+  );
+  programmer.apply({ upserted: [web({ endpoints: nine })], removed: [] });
+  const { base } = [...programmer.units()][0]?.state.extents.cluster ?? { base: -1 };
+  broken = true;
+  const wider = web({ endpoints: [...nine, ...hosts(10)], frontends: [frontend("externalIP", "192.0.2.1", 80)] });
+  expect(programmer.apply({ upserted: [wider], removed: [] }).refused).toHaveLength(1);
+  const published = memory.slots[base + 9];
+  broken = false;
+  expect(programmer.apply({ upserted: [web({ endpoints: [...nine, ...hosts(11)] })], removed: [] })).toMatchObject({
+    changed: 1,
+  });
+  expect(memory.slots[base + 9]).toBe(published);
+  expect(guard.violations.filter((text) => text.includes("reused"))).toEqual([]);
 });
 
 describe("rows", () => {

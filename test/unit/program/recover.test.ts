@@ -38,6 +38,7 @@ async function heal(memory: MemoryState, units: readonly Unit[] = UNITS): Promis
   programmer.allowDeletes();
   programmer.apply({ upserted: units, removed: [] });
   await expectEqualToFresh(memory, programmer, units);
+  expect(memory.active.size).toBe(0);
 }
 
 const idOf = (memory: MemoryState, name: string): number =>
