@@ -27,6 +27,7 @@ export class AgentHome {
   readonly #bed: Bed;
   readonly #place: AgentPlace;
   readonly #flags: readonly string[];
+  readonly #stateDir: string;
   #starts = 0;
 
   private constructor(bed: Bed, place: AgentPlace, bpffs: string) {
@@ -38,8 +39,6 @@ export class AgentHome {
     this.#flags = [`--bpffs=${bpffs}`, `--run-dir=${join(dir, "run")}`];
     this.#stateDir = join(dir, "state");
   }
-
-  readonly #stateDir: string;
 
   static async make(bed: Bed, place: AgentPlace): Promise<AgentHome> {
     if (!existsSync(bundle)) throw new Error("portolan is not built yet: run make first");
@@ -70,7 +69,7 @@ export interface SyncLine {
   readonly [field: string]: unknown;
 }
 
-/** Waits for the line that says that everything is programmed; looks every `everyMs`. */
+/** Waits for the line that says that everything is programmed. */
 export function inSync(agent: Daemon): Promise<SyncLine> {
   return agent.until("in sync", () => findSyncLine(agent.log()), SYNC_TIMEOUT_MS);
 }

@@ -69,6 +69,35 @@ function removeCgroup(dir: string): void {
 
 const mac = (node: number, end: number): string => `02:00:00:00:${node.toString(16).padStart(2, "0")}:0${end}`;
 
+// Input of ip -batch for node k, the server's end of it, and its pod.
+
+const nodeSetUp = (k: number, server: string, pod: string): string => `
+  link set lo up
+  link add eth0 address ${mac(k, 1)} type veth peer name n${k} address ${mac(k, 2)} netns ${server}
+  addr add 172.20.${k}.1/24 dev eth0
+  link set eth0 up
+  link add pod0 address ${mac(k, 3)} type veth peer name eth0 address ${mac(k, 4)} netns ${pod}
+  addr add 10.200.${k}.1/24 dev pod0
+  link set pod0 up
+  neigh replace 172.20.${k}.2 lladdr ${mac(k, 2)} nud permanent dev eth0
+  neigh replace 10.200.${k}.2 lladdr ${mac(k, 4)} nud permanent dev pod0
+`;
+
+const serverSetUp = (k: number): string => `
+  addr add 172.20.${k}.2/24 dev n${k}
+  link set n${k} up
+  route add 10.200.${k}.0/24 via 172.20.${k}.1
+  neigh replace 172.20.${k}.1 lladdr ${mac(k, 1)} nud permanent dev n${k}
+`;
+
+const podSetUp = (k: number): string => `
+  link set lo up
+  addr add 10.200.${k}.2/24 dev eth0
+  link set eth0 up
+  route add default via 10.200.${k}.1
+  neigh replace 10.200.${k}.1 lladdr ${mac(k, 3)} nud permanent dev eth0
+`;
+
 export class Bed {
   /** Scratch folder: programs, manifests, logs. */
   readonly dir: string;
@@ -154,43 +183,12 @@ export class Bed {
     const node = { netns: `${this.#name}-${label}`, pod: `${this.#name}-${label}-pod`, address: `172.20.${k}.1` };
     await this.#addNetns(node.netns);
     await this.#addNetns(node.pod);
-    await command(
-      ["ip", "-batch", "-"],
-      { netns: node.netns },
-      `
-      link set lo up
-      link add eth0 address ${mac(k, 1)} type veth peer name n${k} address ${mac(k, 2)} netns ${this.server}
-      addr add ${node.address}/24 dev eth0
-      link set eth0 up
-      link add pod0 address ${mac(k, 3)} type veth peer name eth0 address ${mac(k, 4)} netns ${node.pod}
-      addr add 10.200.${k}.1/24 dev pod0
-      link set pod0 up
-      neigh replace 172.20.${k}.2 lladdr ${mac(k, 2)} nud permanent dev eth0
-      neigh replace 10.200.${k}.2 lladdr ${mac(k, 4)} nud permanent dev pod0
-    `,
-    );
-    await command(
-      ["ip", "-batch", "-"],
-      { netns: this.server },
-      `
-      addr add 172.20.${k}.2/24 dev n${k}
-      link set n${k} up
-      route add 10.200.${k}.0/24 via ${node.address}
-      neigh replace ${node.address} lladdr ${mac(k, 1)} nud permanent dev n${k}
-    `,
-    );
-    await command(
-      ["ip", "-batch", "-"],
-      { netns: node.pod },
-      `
-      link set lo up
-      addr add 10.200.${k}.2/24 dev eth0
-      link set eth0 up
-      route add default via 10.200.${k}.1
-      neigh replace 10.200.${k}.1 lladdr ${mac(k, 3)} nud permanent dev eth0
-    `,
-    );
-    await command(["ip", "route", "add", "default", "via", `172.20.${k}.2`], { netns: node.netns });
+    const configure = (netns: string, lines: string): Promise<string> =>
+      command(["ip", "-batch", "-"], { netns }, lines);
+    await configure(node.netns, nodeSetUp(k, this.server, node.pod));
+    await configure(this.server, serverSetUp(k));
+    await configure(node.pod, podSetUp(k));
+    await configure(node.netns, `route add default via 172.20.${k}.2\n`);
     await command(["sysctl", "-qw", "net.ipv4.ip_forward=1"], { netns: node.netns });
     return node;
   }

@@ -58,6 +58,8 @@ export async function killBenchmark(options: KillOptions): Promise<KillResult> {
       .split("\n")
       .find((text) => text.startsWith("{"));
     if (exit.code !== 0 || !line) throw new Error(`hammer: ${exit.code ?? exit.signal}: ${hammer.log()}`);
+    const complaints = hammer.log().replace(line, "").trim();
+    if (complaints) console.log(complaints);
     return { ...(JSON.parse(line) as Omit<KillResult, keyof typeof killed>), ...killed };
   } finally {
     await bed.close();
