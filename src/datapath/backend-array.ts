@@ -34,7 +34,7 @@ export class BackendArray {
     this.#bytes[start + at.proto] = row.protocol;
     this.#words[(start + at.service_id) >> 2] = row.serviceId;
     this.#words[(start + at.generation) >> 2] = row.generation;
-    this.#view.store32(start + at.flags, row.flags);
+    this.#words[(start + at.flags) >> 2] = row.flags;
   }
 
   setFlags(id: number, flags: number): void {

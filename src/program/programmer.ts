@@ -45,7 +45,7 @@ interface Round {
   unchanged: number;
 }
 
-const SETS_BATCH = 4096;
+const NAMES_BATCH = 4096;
 
 export class Programmer {
   readonly #port: MapPort;
@@ -245,7 +245,7 @@ export class Programmer {
   #name(round: Round): void {
     const fresh = round.changes.filter((change) => change.fresh);
     for (let at = 0; at < fresh.length; ) {
-      const part = fresh.slice(at, at + SETS_BATCH);
+      const part = fresh.slice(at, at + NAMES_BATCH);
       let written = 0;
       let reason = "pt_names is full";
       let full = true;
