@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control socket: questions about the running agent, by HTTP on a socket that only root can open. It changes nothing.
 
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { AgentRunning } from "../datapath/refusal.ts";
 import { askAgent, controlSocket } from "./control-client.ts";
@@ -12,9 +12,12 @@ export type Answers = Readonly<Record<string, () => unknown>>;
 export class ControlServer {
   readonly #server: Server;
   readonly #path: string;
+  /** Null: the run directory was there before. */
+  readonly #madeDir: string | null;
 
-  private constructor(path: string, answers: Answers) {
+  private constructor(path: string, madeDir: string | null, answers: Answers) {
     this.#path = path;
+    this.#madeDir = madeDir;
     this.#server = createServer({ keepAlive: false }, (request, response) => {
       const answer = request.method === "GET" ? answers[request.url ?? ""] : undefined;
       response.statusCode = answer === undefined ? 404 : 200;
@@ -25,12 +28,13 @@ export class ControlServer {
 
   /** Throws AgentRunning if another agent answers in this run directory; a dead one's socket is replaced. */
   static async open(runDir: string, answers: Answers): Promise<ControlServer> {
+    const madeDir = existsSync(runDir) ? null : runDir;
     mkdirSync(runDir, { recursive: true, mode: 0o750 });
     const other = await askAgent<{ pid: number }>(runDir, "/v1/pid").catch(() => ({ pid: null }));
     if (other !== null) throw new AgentRunning(runDir, other.pid);
     const path = controlSocket(runDir);
     rmSync(path, { force: true });
-    const control = new ControlServer(path, answers);
+    const control = new ControlServer(path, madeDir, answers);
     await control.#listen();
     return control;
   }
@@ -52,6 +56,7 @@ export class ControlServer {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
     rmSync(this.#path, { force: true });
+    if (this.#madeDir !== null && readdirSync(this.#madeDir).length === 0) rmdirSync(this.#madeDir);
   }
 }
 

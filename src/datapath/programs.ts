@@ -11,6 +11,8 @@ import { Refusal } from "./refusal.ts";
 /** Maps whose rows name each other by id: one of them new means all of them new. */
 const COHERENT = ["pt_frontends", "pt_services", "pt_slots", "pt_backends", "pt_active", "pt_names"];
 
+const LOAD_ATTEMPTS = 20;
+
 export interface ProgramOptions {
   /** The object file, dist/bpf/sock.bpf.o. */
   readonly objectFile: string;
@@ -50,13 +52,24 @@ export function probePrograms(objectFile: string): {
 /** The real programs are the probe: a kernel without the helper refuses them, and gets them without it. */
 function loadObject(options: ProgramOptions, adopted: ReadonlyMap<string, BpfMap>): Loaded {
   try {
-    return loadWith(options, adopted, true);
+    return loadPatiently(options, adopted, true);
   } catch (error) {
     if (!(error instanceof BpfError) || error.code === "EPERM" || error.code === "ENOMEM") throw error;
     try {
-      return loadWith(options, adopted, false);
+      return loadPatiently(options, adopted, false);
     } catch {
       throw error;
+    }
+  }
+}
+
+/** The verifier gives up with EAGAIN when a signal comes while it works, a profiler's for example. */
+function loadPatiently(options: ProgramOptions, adopted: ReadonlyMap<string, BpfMap>, setsErrno: boolean): Loaded {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return loadWith(options, adopted, setsErrno);
+    } catch (error) {
+      if (!(error instanceof BpfError) || error.code !== "EAGAIN" || attempt === LOAD_ATTEMPTS) throw error;
     }
   }
 }

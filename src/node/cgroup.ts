@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which cgroup2 directory covers every process of the node, and whether the one found really does.
 
-import { readFileSync, readlinkSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 
 const CGROUP_ROOT_INODE = 1;
 
@@ -54,8 +54,8 @@ function judge({ dir, root }: Cgroup2Mount): CgroupChoice {
   if (root === "/.." || root.startsWith("/../")) {
     return { dir, wholeNode: true, why: "the root of a cgroup2 tree mounted from outside this container" };
   }
-  if (root === "/" && sharesNodeNamespace()) {
-    return { dir, wholeNode: true, why: "the root of the cgroup namespace that PID 1 lives in" };
+  if (root === "/" && coversInit()) {
+    return { dir, wholeNode: true, why: "the root of this cgroup namespace, in which PID 1 lives" };
   }
   return { dir, wholeNode: false, why: `only processes below ${dir} (${root} of its tree) are served` };
 }
@@ -68,13 +68,16 @@ function inode(dir: string): number {
   }
 }
 
-/** PID 1 being ourselves means that this is a container of our own, not the node. */
-function sharesNodeNamespace(): boolean {
-  if (process.pid === 1) return false;
-  try {
-    return readlinkSync("/proc/1/ns/cgroup") === readlinkSync("/proc/self/ns/cgroup");
-  } catch {
-    // Without CAP_SYS_PTRACE PID 1's namespaces cannot be read; it is the node's PID 1 then, or it would be ours.
-    return true;
-  }
+/**
+ * PID 1 is in the tree that our cgroup namespace shows: its path does not lead out of it. PID 1 being ourselves means
+ * that this is a container of our own, not the node. (Namespace links of PID 1 could only be read with CAP_SYS_PTRACE.)
+ */
+function coversInit(): boolean {
+  return process.pid !== 1 && isInside(readFileSync("/proc/1/cgroup", "utf8"));
+}
+
+/** Of a /proc/PID/cgroup text: the cgroup2 path lies below the reader's namespace root. */
+export function isInside(cgroups: string): boolean {
+  const path = /^0::(.*)$/m.exec(cgroups)?.[1] ?? "/..";
+  return path !== "/.." && !path.startsWith("/../");
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What preflight finds: quickly, with a way to mend it, and without leaving anything behind.
 
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { command } from "../support/daemon.ts";
 import { Bed, outcome, portolan } from "./bed.ts";
@@ -92,4 +93,28 @@ test("what a deleted kube-proxy left is a warning with the command that removes 
   ]);
   await command(["sh", "-c", `${leftovers[0]?.mend}; nft delete table ip nat`], bed.host);
   expect([...(await findings(0)).keys()]).not.toContain("leftovers");
+});
+
+/** Preflight in a container that sees nothing but its own part of the cgroup tree; `script` runs "$@" there. */
+async function inContainer(unshare: readonly string[], script: string): Promise<[number, Finding | undefined]> {
+  const dir = join(bed.dir, `cgroup-${script.length}`);
+  mkdirSync(dir);
+  const prepare = `awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo | while read -r dir; do umount -l "$dir"; done; mount -t cgroup2 none ${dir}`;
+  const shell = ["unshare", "--mount", "--cgroup", ...unshare, "--", "sh", "-c", `${prepare}; ${script}`, "sh"];
+  const { code, stdout } = await outcome([...shell, portolan, "preflight", "-o", "json", `--bpffs=${bed.bpffs}`], bed.served);
+  return [code, (JSON.parse(stdout) as { findings: Finding[] }).findings.find(({ check }) => check === "cgroup")];
+}
+
+test("a container that sees only its own cgroup would serve nobody else: refused under strict", async () => {
+  const [code, finding] = await inContainer([], '"$@"');
+  expect([code, finding?.result]).toEqual([78, "strict"]);
+  expect(finding?.found).toMatch(/only processes below .* are served/);
+  const [alone, own] = await inContainer(["--pid", "--fork", "--mount-proc"], 'exec "$@" # is PID 1 itself');
+  expect([alone, own?.result]).toEqual([78, "strict"]);
+});
+
+test("a node that is a container: the root of the cgroup namespace of its PID 1 counts", async () => {
+  const [code, finding] = await inContainer(["--pid", "--fork", "--mount-proc"], '"$@"; exit $?');
+  expect([code, finding?.result]).toEqual([0, "ok"]);
+  expect(finding?.found).toMatch(/in which PID 1 lives/);
 });

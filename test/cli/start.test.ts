@@ -77,6 +77,7 @@ test("maps of another size are named with both sizes, and replaced on demand", a
   expect(refused.log()).toMatch(/map pt_backends: size is 524288, wanted 2000/);
   expect(refused.log()).toMatch(/map pt_names: size is 131072, wanted 1000/);
   expect(refused.log()).toMatch(/--recreate-maps/);
+  expect(existsSync(bed.runDir)).toBe(false);
   expect(await call(bed.served, "10.96.0.80", 80)).toBe("hello");
 
   const second = await bed.synced([`--config=${config}`, "--recreate-maps"]);

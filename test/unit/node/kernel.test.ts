@@ -2,7 +2,7 @@
 // What /proc says: releases, capabilities, cgroup mounts, sockets that hold ports.
 
 import { expect, test } from "vitest";
-import { cgroup2Mounts } from "../../../src/node/cgroup.ts";
+import { cgroup2Mounts, isInside } from "../../../src/node/cgroup.ts";
 import { effectiveCapabilities, parseRelease } from "../../../src/node/kernel.ts";
 import { portsInState } from "../../../src/node/listeners.ts";
 
@@ -40,4 +40,12 @@ test("listening ports", () => {
 `;
   expect(portsInState(table, "0A")).toEqual([8080, 30080]);
   expect(portsInState("00000000000000000000000000000000:0000", "0A")).toEqual([]);
+});
+
+test("whether a process is below our cgroup namespace's root", () => {
+  expect(isInside("4:memory:/x\n0::/\n")).toBe(true);
+  expect(isInside("0::/init.scope\n")).toBe(true);
+  expect(isInside("0::/..\n")).toBe(false);
+  expect(isInside("0::/../../system.slice\n")).toBe(false);
+  expect(isInside("4:memory:/\n")).toBe(false);
 });
