@@ -36,7 +36,7 @@ native/dist/index.js: native/index.ts $(wildcard native/lib/*.ts) native/tsconfi
 # -ffile-prefix-map and the strip of DWARF keep the object the same wherever it is built; BTF stays.
 dist/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
 	@mkdir -p dist/bpf
-	$(CLANG) -g -O2 -Wall -Wextra -Werror -target bpf -mcpu=v3 -ffile-prefix-map=$(CURDIR)=. \
+	$(CLANG) -g -O2 -Wall -Wextra -Werror -target bpf -mcpu=v3 -mllvm -no-stack-slot-sharing -ffile-prefix-map=$(CURDIR)=. \
 		-I/usr/include/$$(gcc -print-multiarch) -c $< -o $@.tmp
 	$(LLVM_STRIP) -g $@.tmp -o $@
 	@rm -f $@.tmp

@@ -35,11 +35,10 @@ typedef __u64 lb_frontend;
 #define LB_SERVICE(frontend) ((__u32)(frontend))
 #define LB_FLAGS(frontend)   ((__u32)((frontend) >> 32)) /* enum frontend_flags */
 
-/* A choice is a verdict, and for LB_FORWARD the backend. */
+/* A choice is a verdict, and for LB_FORWARD the backend's id. */
 struct lb_choice {
 	enum lb_verdict verdict;
 	__u32 id;
-	struct backend *backend;
 };
 
 /* Who calls, for affinity. */
@@ -100,25 +99,34 @@ static __always_inline lb_frontend lb_find(struct scratch *scratch, struct addre
 	return LB_FLAGS(frontend) & FRONTEND_ANY_PORT ? frontend : 0;
 }
 
-/* A backend, if it belongs to the service and has one of the flags wanted. */
-static __always_inline struct backend *lb_backend(struct scratch *scratch, __u32 id,
-						  __u32 service_id, __u32 flags)
+/*
+ * Backends are handed on by id and looked up where they are read: without
+ * CAP_PERFMON, 6.1's verifier follows the second test of a pointer down the
+ * branch that the first has ruled out.
+ */
+static __always_inline struct backend *lb_backend(struct scratch *scratch, __u32 id)
 {
-	struct backend *backend = scratch_element(scratch, &pt_backends, id);
-
-	if (!backend || READ_ONCE(backend->service_id) != service_id ||
-	    !(READ_ONCE(backend->flags) & flags))
-		return 0;
-	return backend;
+	return scratch_element(scratch, &pt_backends, id);
 }
 
-/* The backend an affinity or a socket had, if it is still the same and has one of the flags. */
-static __always_inline struct backend *
-lb_known_backend(struct scratch *scratch, __u32 id, __u32 generation, __u32 service_id, __u32 flags)
+/* Does the backend belong to the service, and has it one of the flags wanted? */
+static __always_inline bool lb_is_member(struct scratch *scratch, __u32 id, __u32 service_id,
+					 __u32 flags)
 {
-	struct backend *backend = lb_backend(scratch, id, service_id, flags);
+	struct backend *backend = lb_backend(scratch, id);
 
-	return backend && READ_ONCE(backend->generation) == generation ? backend : 0;
+	return backend && READ_ONCE(backend->service_id) == service_id &&
+	       (READ_ONCE(backend->flags) & flags);
+}
+
+/* Is the backend an affinity or a socket had still the same, with one of the flags? */
+static __always_inline bool lb_is_known(struct scratch *scratch, __u32 id, __u32 generation,
+					__u32 service_id, __u32 flags)
+{
+	struct backend *backend = lb_backend(scratch, id);
+
+	return backend && READ_ONCE(backend->service_id) == service_id &&
+	       READ_ONCE(backend->generation) == generation && (READ_ONCE(backend->flags) & flags);
 }
 
 /*
@@ -169,7 +177,7 @@ static __always_inline __u32 lb_try_again(struct scratch *scratch, __u32 service
 	if (lb_policy(extent) != LB_FORWARD)
 		return 0;
 	id = lb_pick(scratch, extent);
-	return lb_backend(scratch, id, service_id, member) ? id : 0;
+	return lb_is_member(scratch, id, service_id, member) ? id : 0;
 }
 
 /*
@@ -211,13 +219,9 @@ static __always_inline struct lb_choice lb_choose(struct scratch *scratch, lb_fr
 	if (choice.verdict != LB_FORWARD)
 		return choice;
 	choice.id = lb_pick(scratch, extent);
-	choice.backend = lb_backend(scratch, choice.id, LB_SERVICE(frontend), lb_member(frontend));
-	if (!choice.backend) {
+	if (!lb_is_member(scratch, choice.id, LB_SERVICE(frontend), lb_member(frontend)))
 		choice.id = lb_pick_again(LB_SERVICE(frontend), lb_is_local(frontend));
-		choice.backend =
-		    lb_backend(scratch, choice.id, LB_SERVICE(frontend), lb_member(frontend));
-	}
-	if (!choice.backend)
+	if (!choice.id)
 		choice.verdict = LB_REJECT;
 	return choice;
 }
@@ -263,24 +267,26 @@ static __always_inline struct lb_choice lb_find_affinity(struct scratch *scratch
 	/* Only where it was seen: by now the element may be another row's. */
 	if (now - expires > LB_AFFINITY_STEP_NS)
 		__sync_val_compare_and_swap(&row->expires_ns, expires, now);
-	choice.backend = lb_known_backend(scratch, choice.id, generation, LB_SERVICE(frontend),
-					  lb_member(frontend));
-	if (choice.backend)
+	if (lb_is_known(scratch, choice.id, generation, LB_SERVICE(frontend), lb_member(frontend)))
 		choice.verdict = LB_FORWARD;
 	return choice;
 }
 
-static __always_inline void lb_store_affinity(const struct affinity_key *key,
-					      const struct lb_choice *choice, __u32 timeout_sec)
+static __always_inline void lb_store_affinity(struct scratch *scratch,
+					      const struct affinity_key *key, __u32 id,
+					      __u32 timeout_sec)
 {
-	__u32 generation = READ_ONCE(choice->backend->generation);
-	struct affinity row = {
-	    .expires_ns = bpf_ktime_get_coarse_ns() + timeout_sec * LB_NSEC_PER_SEC,
-	    .backend_id = choice->id,
-	    .generation = generation,
-	    .check = lb_affinity_check(key, choice->id, generation),
-	};
+	struct backend *backend = lb_backend(scratch, id);
+	struct affinity row __attribute__((aligned(8)));
+	__u32 generation;
 
+	if (!backend)
+		return;
+	generation = READ_ONCE(backend->generation);
+	row.expires_ns = bpf_ktime_get_coarse_ns() + timeout_sec * LB_NSEC_PER_SEC;
+	/* One store: 6.1's verifier refuses a second one into half of a spilled word. */
+	*(address_half *)&row.backend_id = id | (__u64)generation << 32;
+	row.check = lb_affinity_check(key, id, generation);
 	bpf_map_update_elem(&pt_affinity, key, &row, BPF_ANY);
 }
 
@@ -304,7 +310,7 @@ static __always_inline struct lb_choice lb_choose_for(struct scratch *scratch, l
 	}
 	choice = lb_choose(scratch, frontend, service);
 	if (choice.verdict == LB_FORWARD) {
-		lb_store_affinity(&key, &choice, READ_ONCE(service->affinity_sec));
+		lb_store_affinity(scratch, &key, choice.id, READ_ONCE(service->affinity_sec));
 		stat_count(scratch, STAT_AFFINITY_NEW);
 	}
 	return choice;

@@ -29,16 +29,15 @@ static __always_inline __u32 peer_check(const struct udp_peer_key *key, struct p
 }
 
 static __always_inline void peer_store(const struct udp_peer_key *key, struct peer_name name,
-				       struct lb_choice choice)
+				       __u32 backend_id, __u32 generation)
 {
 	struct udp_peer row __attribute__((aligned(8)));
 
 	address_store(row.addr, name.address);
-	row.port = name.port;
-	row.pad = 0;
-	row.backend_id = choice.id;
-	row.generation = READ_ONCE(choice.backend->generation);
-	row.check = peer_check(key, name, row.backend_id, row.generation);
+	/* Whole words: 6.1's verifier refuses a store into half of a spilled one. */
+	*(address_half *)&row.port = name.port | (__u64)backend_id << 32;
+	*(address_half *)&row.generation =
+	    generation | (__u64)peer_check(key, name, backend_id, generation) << 32;
 	bpf_map_update_elem(&pt_udp_peers, key, &row, BPF_ANY);
 }
 
@@ -66,15 +65,14 @@ static __always_inline bool peer_find_answer(const struct udp_peer_key *key, str
 
 /* From now on the chosen backend's answers stand for the frontend named. */
 static __always_inline void peer_keep_answer(const struct udp_peer_key *key, struct peer_name name,
-					     struct lb_choice choice)
+					     __u32 backend_id, __u32 generation)
 {
 	struct udp_peer *row = bpf_map_lookup_elem(&pt_udp_peers, key);
 
-	if (row && row->port == name.port && row->backend_id == choice.id &&
-	    row->generation == READ_ONCE(choice.backend->generation) &&
-	    address_equal(address_load(row->addr), name.address))
+	if (row && row->port == name.port && row->backend_id == backend_id &&
+	    row->generation == generation && address_equal(address_load(row->addr), name.address))
 		return;
-	peer_store(key, name, choice);
+	peer_store(key, name, backend_id, generation);
 }
 
 /* From now on the address in the key answers for itself. */
@@ -105,17 +103,18 @@ static __always_inline struct lb_choice peer_find_sticky(struct scratch *scratch
 	generation = READ_ONCE(row->generation);
 	if (READ_ONCE(row->check) != peer_check(key, (struct peer_name){0}, choice.id, generation))
 		return choice;
-	choice.backend =
-	    lb_known_backend(scratch, choice.id, generation, key->service_id, BACKEND_SERVING);
-	if (choice.backend)
+	if (lb_is_known(scratch, choice.id, generation, key->service_id, BACKEND_SERVING))
 		choice.verdict = LB_FORWARD;
 	return choice;
 }
 
-static __always_inline void peer_keep_sticky(const struct udp_peer_key *key,
-					     struct lb_choice choice)
+static __always_inline void peer_keep_sticky(struct scratch *scratch,
+					     const struct udp_peer_key *key, __u32 backend_id)
 {
-	peer_store(key, (struct peer_name){0}, choice);
+	struct backend *backend = lb_backend(scratch, backend_id);
+
+	if (backend)
+		peer_store(key, (struct peer_name){0}, backend_id, READ_ONCE(backend->generation));
 }
 
 #endif

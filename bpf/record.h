@@ -73,20 +73,25 @@ static __always_inline struct socket_record *record_claim(struct scratch *scratc
 	if (record && !__sync_val_compare_and_swap(&record->cookie, 0, owner.cookie))
 		return record;
 	record = bpf_sk_storage_get(&pt_sockets_ovf, owner.sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (record)
-		record->cookie = owner.cookie;
-	stat_count(scratch, record ? STAT_RECORD_OVERFLOW : STAT_RECORD_LOST);
+	/* Left at once: 6.1's verifier follows a second test of a null pointer down its impossible
+	 * branch. */
+	if (!record) {
+		stat_count(scratch, STAT_RECORD_LOST);
+		return 0;
+	}
+	record->cookie = owner.cookie;
+	stat_count(scratch, STAT_RECORD_OVERFLOW);
 	return record;
 }
 
-static __always_inline void record_fill(struct socket_record *record, lb_frontend frontend,
-					struct lb_choice choice, __u8 proto)
+static __always_inline void record_fill(struct socket_record *record, const struct backend *backend,
+					__u32 backend_id, __u8 proto)
 {
-	address_store(record->backend_addr, address_load(choice.backend->addr));
-	record->backend_port = choice.backend->port;
-	record->generation = READ_ONCE(choice.backend->generation);
-	record->backend_id = choice.id;
-	record->service_id = LB_SERVICE(frontend);
+	address_store(record->backend_addr, address_load(backend->addr));
+	record->backend_port = backend->port;
+	record->generation = READ_ONCE(backend->generation);
+	record->backend_id = backend_id;
+	record->service_id = READ_ONCE(backend->service_id);
 	record->proto = proto;
 	record->flags = proto == IPPROTO_TCP ? SOCKET_COUNTED : 0;
 }

@@ -138,7 +138,7 @@ static __always_inline bool sock_is_stuck(struct scratch *scratch, struct addres
 }
 
 static __always_inline void sock_record(struct bpf_sock_addr *ctx, bool v6, struct scratch *scratch,
-					lb_frontend frontend, struct lb_choice choice)
+					const struct backend *backend, __u32 backend_id)
 {
 	struct socket_record *record = record_claim(scratch, sock_owner(ctx));
 	struct peer_name name;
@@ -148,7 +148,7 @@ static __always_inline void sock_record(struct bpf_sock_addr *ctx, bool v6, stru
 	name = sock_name(ctx, v6);
 	address_store(record->frontend_addr, name.address);
 	record->frontend_port = name.port;
-	record_fill(record, frontend, choice, READ_ONCE(ctx->protocol));
+	record_fill(record, backend, backend_id, READ_ONCE(ctx->protocol));
 	record_publish(scratch, record);
 }
 
@@ -171,10 +171,19 @@ static __always_inline int sock_reject(struct scratch *scratch, enum stat_reason
 	return SOCK_REFUSE;
 }
 
+/* A connect() that goes where it was called to. */
+static __always_inline int sock_leave(struct bpf_sock_addr *ctx, bool v6)
+{
+	if (sock_is_udp(ctx))
+		sock_forget_answer(ctx, sock_name(ctx, v6));
+	return SOCK_ALLOW;
+}
+
 static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct lb_choice choice = {.verdict = LB_NONE};
 	struct scratch scratch;
+	struct backend *backend;
 	lb_frontend frontend;
 
 	if (READ_ONCE(ctx->protocol) != IPPROTO_TCP && !sock_is_udp(ctx))
@@ -187,16 +196,17 @@ static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 		return sock_reject(&scratch, STAT_CONNECT_REJECT);
 	if (choice.verdict == LB_DROP)
 		stat_count(&scratch, STAT_CONNECT_DROP);
-	if (choice.verdict != LB_FORWARD ||
-	    sock_is_stuck(&scratch, sock_source(ctx, v6, false), choice.backend)) {
-		if (sock_is_udp(ctx))
-			sock_forget_answer(ctx, sock_name(ctx, v6));
+	if (choice.verdict != LB_FORWARD)
+		return sock_leave(ctx, v6);
+	backend = lb_backend(&scratch, choice.id);
+	if (!backend)
 		return SOCK_ALLOW;
-	}
+	if (sock_is_stuck(&scratch, sock_source(ctx, v6, false), backend))
+		return sock_leave(ctx, v6);
 	if (sock_is_udp(ctx))
-		sock_forget_answer(ctx, sock_backend_name(choice.backend));
-	sock_record(ctx, v6, &scratch, frontend, choice);
-	sock_rename(ctx, v6, sock_backend_name(choice.backend));
+		sock_forget_answer(ctx, sock_backend_name(backend));
+	sock_record(ctx, v6, &scratch, backend, choice.id);
+	sock_rename(ctx, v6, sock_backend_name(backend));
 	stat_count(&scratch, STAT_CONNECT);
 	return SOCK_ALLOW;
 }
@@ -214,9 +224,8 @@ sock_find_peer(struct bpf_sock_addr *ctx, struct scratch *scratch, lb_frontend f
 	if (!record || record->service_id != LB_SERVICE(frontend))
 		return choice;
 	choice.id = record->backend_id;
-	choice.backend = lb_known_backend(scratch, choice.id, record->generation,
-					  LB_SERVICE(frontend), BACKEND_SERVING);
-	if (choice.backend)
+	if (lb_is_known(scratch, choice.id, record->generation, LB_SERVICE(frontend),
+			BACKEND_SERVING))
 		choice.verdict = LB_FORWARD;
 	return choice;
 }
@@ -237,7 +246,7 @@ static __always_inline struct lb_choice sock_choose_sticky(struct bpf_sock_addr 
 		return choice;
 	choice = sock_choose(ctx, scratch, frontend);
 	if (choice.verdict == LB_FORWARD)
-		peer_keep_sticky(key, choice);
+		peer_keep_sticky(scratch, key, choice.id);
 	return choice;
 }
 
@@ -246,6 +255,7 @@ static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	struct scratch scratch;
 	struct udp_peer_key key;
 	struct lb_choice choice;
+	struct backend *backend;
 	lb_frontend frontend;
 
 	if (!sock_is_udp(ctx))
@@ -261,12 +271,14 @@ static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 		return sock_reject(&scratch, STAT_SENDMSG_REJECT);
 	if (choice.verdict == LB_DROP)
 		stat_count(&scratch, STAT_SENDMSG_DROP);
-	if (choice.verdict != LB_FORWARD ||
-	    sock_is_stuck(&scratch, sock_source(ctx, v6, true), choice.backend))
+	if (choice.verdict != LB_FORWARD)
 		return SOCK_ALLOW;
-	peer_answer_key(&key, sock_backend_name(choice.backend));
-	peer_keep_answer(&key, sock_name(ctx, v6), choice);
-	sock_rename(ctx, v6, sock_backend_name(choice.backend));
+	backend = lb_backend(&scratch, choice.id);
+	if (!backend || sock_is_stuck(&scratch, sock_source(ctx, v6, true), backend))
+		return SOCK_ALLOW;
+	peer_answer_key(&key, sock_backend_name(backend));
+	peer_keep_answer(&key, sock_name(ctx, v6), choice.id, READ_ONCE(backend->generation));
+	sock_rename(ctx, v6, sock_backend_name(backend));
 	stat_count(&scratch, STAT_SENDMSG);
 	return SOCK_ALLOW;
 }
@@ -281,8 +293,10 @@ static __always_inline bool sock_show_record(struct bpf_sock_addr *ctx, bool v6,
 	if (sock_is_udp(ctx) && !sock_is_connected(ctx))
 		return false;
 	record = record_find(scratch, sock_owner(ctx));
+	if (!record)
+		return false;
 	name = sock_name(ctx, v6);
-	if (!record || !record_answers(record, name.address, name.port))
+	if (!record_answers(record, name.address, name.port))
 		return false;
 	name.address = address_load(record->frontend_addr);
 	name.port = record->frontend_port;

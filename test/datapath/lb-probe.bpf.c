@@ -52,6 +52,8 @@ struct {
 static __always_inline void judge(struct verdicts *verdicts, const struct lb_choice *choice,
 				  __u64 first, __u64 last, __u32 n)
 {
+	struct scratch scratch;
+	struct backend *backend;
 	__u32 set;
 
 	if (choice->verdict == LB_NONE)
@@ -62,7 +64,10 @@ static __always_inline void judge(struct verdicts *verdicts, const struct lb_cho
 		__sync_fetch_and_add(&verdicts->dropped, 1);
 	if (choice->verdict != LB_FORWARD)
 		return;
-	set = bpf_ntohl(address_to_v4(address_load(choice->backend->addr)));
+	backend = lb_backend(&scratch, choice->id);
+	if (!backend)
+		return;
+	set = bpf_ntohl(address_to_v4(address_load(backend->addr)));
 	if (set >= first && set <= last) {
 		__sync_fetch_and_add(&verdicts->members, 1);
 	} else {
@@ -82,10 +87,11 @@ static __always_inline struct lb_choice choose_slowly(struct scratch *scratch, l
 		return choice;
 	for (__u32 i = 0; i < 4096 && i < linger; i++)
 		bpf_get_prandom_u32();
-	choice.backend =
-	    lb_backend(scratch, lb_pick(scratch, extent), LB_SERVICE(frontend), BACKEND_CLUSTER);
+	choice.id = lb_pick(scratch, extent);
+	if (lb_is_member(scratch, choice.id, LB_SERVICE(frontend), BACKEND_CLUSTER))
+		return choice;
 	/* lb_choose() would try again. */
-	return choice.backend ? choice : lb_choose(scratch, frontend, service);
+	return lb_choose(scratch, frontend, service);
 }
 
 SEC("tc")

@@ -14,6 +14,7 @@ import { HOOKS, OBJECT } from "./hooks.ts";
 const TWO_CAPABILITIES = "0000008000001000";
 const BASELINE = join(import.meta.dirname, "verifier-baseline.json");
 const GROWTH = 1.1;
+const ANY_KERNEL = 100_000;
 
 type Counts = Record<string, number>;
 
@@ -60,10 +61,14 @@ describe("verified instructions", () => {
     writeFileSync(BASELINE, `${JSON.stringify(baselines, null, 2)}\n`);
   }
   const baseline = baselines[kernel];
-  test.skipIf(baseline === undefined).each(Object.keys(HOOKS))(`%s on ${kernel}`, (name) => {
-    expect(programs[name]).toBeLessThanOrEqual((baseline?.[name] ?? 0) * GROWTH);
+  test.each(Object.keys(HOOKS))(`%s on ${kernel}`, (name) => {
+    const count = programs[name] ?? 0;
+    expect(count).toBeGreaterThan(0);
+    // A kernel without a baseline of its own: far from the verifier's million is all that can be said.
+    if (!baseline) return expect(count).toBeLessThan(ANY_KERNEL);
+    expect(count).toBeLessThanOrEqual((baseline[name] ?? 0) * GROWTH);
     // A baseline that has become too generous lets growth through.
-    expect(programs[name]).toBeGreaterThanOrEqual((baseline?.[name] ?? 0) / GROWTH);
+    expect(count).toBeGreaterThanOrEqual((baseline[name] ?? 0) / GROWTH);
   });
 });
 
