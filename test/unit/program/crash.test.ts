@@ -106,10 +106,10 @@ test("death after each store of a history", async () => {
 
 test("death after any store of any history", async () => {
   await fc.assert(
-    fc.asyncProperty(history, fc.nat({ max: 120 }), async (steps, stores) => {
+    fc.asyncProperty(history, fc.nat({ max: 300 }), async (steps, stores) => {
       await dieAndRecover(steps, stores);
     }),
-    { numRuns: 500 },
+    { numRuns: 300 },
   );
 });
 
