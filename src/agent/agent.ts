@@ -46,10 +46,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   log.info({ version, node, source: config.source, pid: process.pid }, "portolan starts");
   // What cannot work without the user's help is told before anything is touched.
   const source = await openSource(config);
-  const { findings, cgroup } = preflight(config, null);
-  const reasons = refusals(findings, config.replacement);
-  if (reasons.length > 0 || cgroup === null) throw new Refusal(reasons);
-  const warnings = findings.filter(({ result }) => result !== "ok").map(textOf);
+  const { cgroup, warnings } = admit(config);
   for (const warning of warnings) log.warn(warning);
   lowerOomScore(log);
 
@@ -73,6 +70,14 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     await pipeline.stop();
     await installation.close();
   }
+}
+
+/** The checks before a start. Throws Refusal. */
+function admit(config: Config): { readonly cgroup: string; readonly warnings: readonly string[] } {
+  const { findings, cgroup } = preflight(config, null);
+  const reasons = refusals(findings, config.replacement);
+  if (reasons.length > 0 || cgroup === null) throw new Refusal(reasons);
+  return { cgroup, warnings: findings.filter(({ result }) => result !== "ok").map(textOf) };
 }
 
 const textOf = ({ check, found, mend }: Finding): string => `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`;

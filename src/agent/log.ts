@@ -16,5 +16,8 @@ export async function openLog(level: string): Promise<Logger> {
   };
   if (!isatty(STDOUT)) return pino(options, pino.destination({ dest: STDOUT, sync: true }));
   const { default: pretty } = await import("pino-pretty");
-  return pino(options, pretty({ colorize: true, translateTime: "SYS:HH:MM:ss.l", destination: STDOUT, sync: true }));
+  return pino(
+    options,
+    pretty({ colorize: true, translateTime: "SYS:HH:MM:ss.l", singleLine: true, destination: STDOUT, sync: true }),
+  );
 }

@@ -101,7 +101,10 @@ async function inContainer(unshare: readonly string[], script: string): Promise<
   mkdirSync(dir);
   const prepare = `awk '/ - cgroup2 /{print $5}' /proc/self/mountinfo | while read -r dir; do umount -l "$dir"; done; mount -t cgroup2 none ${dir}`;
   const shell = ["unshare", "--mount", "--cgroup", ...unshare, "--", "sh", "-c", `${prepare}; ${script}`, "sh"];
-  const { code, stdout } = await outcome([...shell, portolan, "preflight", "-o", "json", `--bpffs=${bed.bpffs}`], bed.served);
+  const { code, stdout } = await outcome(
+    [...shell, portolan, "preflight", "-o", "json", `--bpffs=${bed.bpffs}`],
+    bed.served,
+  );
   return [code, (JSON.parse(stdout) as { findings: Finding[] }).findings.find(({ check }) => check === "cgroup")];
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Configuration files: defaults, every problem at once with its path, and kinds that are not ours.
 
+import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { ConfigError, defaultConfig, parseConfig } from "../../../src/config/config.ts";
 import { isCidr } from "../../../src/config/schema.ts";
@@ -112,4 +113,13 @@ test.each([
   ["10.0.0.1", false],
 ])("isCidr(%j) is %s", (text, expected) => {
   expect(isCidr(text)).toBe(expected);
+});
+
+test("the example file holds every setting with its default", async () => {
+  const file = new URL("../../../examples/config.yaml", import.meta.url);
+  const text = await readFile(file, "utf8");
+  expect(await parseConfig("config.yaml", text)).toEqual(defaultConfig());
+  for (const key of Object.keys({ ...defaultConfig(), ...defaultConfig().mapSizes })) {
+    expect(text).toMatch(new RegExp(`^ *${key}:`, "m"));
+  }
 });
