@@ -104,30 +104,16 @@ static void make_socket(void)
 {
 	int type = strcmp(words[2], "udp") ? SOCK_STREAM : SOCK_DGRAM;
 	int family = words[3][0] == '6' ? AF_INET6 : AF_INET;
-	int protocol = strcmp(words[2], "mptcp") ? 0 : 262;
 
-	*fd_of(1) = socket(family, type | SOCK_CLOEXEC, protocol);
+	*fd_of(1) = socket(family, type | SOCK_CLOEXEC, 0);
 	outcome(*fd_of(1));
 }
 
-static void set_option(void)
+static void v6_only(void)
 {
-	static const struct {
-		const char *name;
-		int level, option;
-	} options[] = {
-	    {"v6only", IPPROTO_IPV6, IPV6_V6ONLY},
-	    {"reuseaddr", SOL_SOCKET, SO_REUSEADDR},
-	    {"reuseport", SOL_SOCKET, SO_REUSEPORT},
-	    {"fastopen", IPPROTO_TCP, TCP_FASTOPEN},
-	};
 	int one = 1;
 
-	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
-		if (!strcmp(words[2], options[i].name))
-			return outcome(setsockopt(*fd_of(1), options[i].level, options[i].option,
-						  &one, sizeof(one)));
-	exit(2);
+	outcome(setsockopt(*fd_of(1), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)));
 }
 
 static void bind_to(void)
@@ -237,12 +223,12 @@ static void read_text(void)
 	printf("ok %s\n", text);
 }
 
-static void show_name(int (*name)(int, struct sockaddr *, socklen_t *))
+static void show_peer(void)
 {
 	union any_address address = {0};
 	socklen_t size = sizeof(address);
 
-	if (name(*fd_of(1), &address.any, &size) < 0)
+	if (getpeername(*fd_of(1), &address.any, &size) < 0)
 		return outcome(-1);
 	printf("ok %s\n", text_of(&address));
 }
@@ -355,8 +341,8 @@ static void run_command(void)
 
 	if (!strcmp(command, "socket"))
 		make_socket();
-	else if (!strcmp(command, "set"))
-		set_option();
+	else if (!strcmp(command, "v6only"))
+		v6_only();
 	else if (!strcmp(command, "bind"))
 		bind_to();
 	else if (!strcmp(command, "listen"))
@@ -386,9 +372,7 @@ static void run_command(void)
 	else if (!strcmp(command, "read"))
 		read_text();
 	else if (!strcmp(command, "peer"))
-		show_name(getpeername);
-	else if (!strcmp(command, "name"))
-		show_name(getsockname);
+		show_peer();
 	else if (!strcmp(command, "cookie"))
 		show_cookie(SO_COOKIE);
 	else if (!strcmp(command, "netns"))

@@ -78,6 +78,12 @@ describe.each(["tcp", "udp"])("%s", (proto) => {
     expect(await bind(host, proto, family, address, port)).toBe("ok");
   });
 
+  test("an IPv6-only wildcard counts as taking IPv4 along", async () => {
+    await host.do(`socket 1 ${proto} 6`, "v6only 1");
+    expect(await host.ask(`bind 1 :: ${ONLY_V4}`)).toBe("EADDRINUSE");
+    await host.do("close 1");
+  });
+
   test("a pod may bind what it likes", async () => {
     expect(await bind(pod, proto, "4", "0.0.0.0", GUARDED)).toBe("ok");
     expect(await bind(pod, proto, "6", "::", GUARDED)).toBe("ok");

@@ -85,6 +85,24 @@ describe.each(KINDS)("$name", ({ socket, vip, plain }) => {
     await client.do("close 1");
   });
 
+  test("TCP closed by the other side still shows the frontend", async () => {
+    const backend = bed.outsider("host");
+    const address = plain.replace("::ffff:", "");
+    const port = plain === address ? 8084 : 8085; // the first use leaves TIME_WAIT
+    await backend.do(`socket 1 tcp ${address.includes(":") ? 6 : 4}`, `bind 1 ${address} ${port}`, "listen 1");
+    bed.table.addService({
+      proto: "tcp",
+      frontends: [{ address: vip.replace("::ffff:", ""), port: 84 }],
+      endpoints: [{ address, port }],
+    });
+    await client.do(`socket 1 tcp ${socket}`, `connect 1 ${vip} 84`);
+    await backend.do("accept 1 2", "close 2");
+    expect(await client.do("read 1")).toBe("");
+    expect(await client.do("peer 1")).toBe(`${vip} 84`);
+    await client.do("close 1");
+    await backend.kill();
+  });
+
   test("connected UDP: recvfrom, recvmsg and getpeername show the frontend", async () => {
     await client.do(`socket 1 udp ${socket}`, `connect 1 ${vip} 53`);
     expect(await client.do("peer 1")).toBe(`${vip} 53`);
