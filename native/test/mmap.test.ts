@@ -116,9 +116,9 @@ it("cannot be moved to another thread", () => {
   expect(view.load64(0)).toBe(0n);
 });
 
-function additions(args: { path: string; rounds: number }): Promise<void> {
+function additions(workerData: { path: string; rounds: number; threads: number }): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(childPath("add-words"), { workerData: args });
+    const worker = new Worker(childPath("add-words"), { workerData });
     worker.once("error", reject);
     worker.once("exit", (code) => (code === 0 ? resolve() : reject(new Error(`exit ${code}`))));
   });
@@ -127,8 +127,8 @@ function additions(args: { path: string; rounds: number }): Promise<void> {
 it("loses no addition and no exchange of two threads", async () => {
   using map = BpfMap.create(ARRAY);
   map.pin(sandbox.pin("words"));
-  const args = { path: sandbox.pin("words"), rounds: 100_000 };
+  const args = { path: sandbox.pin("words"), rounds: 500_000, threads: 2 };
   await Promise.all([additions(args), additions(args)]);
-  expect(map.get(u32(0))?.subarray(0, 8)).toEqual(u64(200_000n));
-  expect(map.get(u32(1))?.subarray(0, 8)).toEqual(u64(200_000n));
+  expect(map.get(u32(0))?.subarray(0, 8)).toEqual(u64(1_000_000n));
+  expect(map.get(u32(1))?.subarray(0, 8)).toEqual(u64(1_000_000n));
 });
