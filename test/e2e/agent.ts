@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real agent, as a process of the node with the two capabilities it needs, and the command line that asks it.
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { AgentReport } from "../../src/agent/report.ts";
@@ -64,12 +64,17 @@ export class Agent {
     });
   }
 
-  /** Waits until it says, asked and in its log, that the API server is away. */
-  async saysApiServerIsAway(): Promise<void> {
-    await this.daemon.until("says that the API server is away", async () => {
+  /** Waits until it says, when asked, that this API server is away. */
+  async saysIsAway(server: string): Promise<void> {
+    await this.daemon.until(`says that ${server} is away`, async () => {
       const report = await this.report().catch(() => undefined);
-      return report?.source.reason ?? undefined;
+      return report?.source.reason?.includes(server) ? true : undefined;
     });
+  }
+
+  /** What a reboot does to a datapath that no agent serves: the pins are gone, the state directory is not. */
+  forgetPins(): void {
+    rmSync(join(this.#options.bpffs, "portolan"), { recursive: true });
   }
 
   /** The maps as they are in the kernel, read by bpftool: every element of the hashes, by map. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API server away: at the agent's start, while it runs, and when it comes back with something changed.
 
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Bed } from "./bed.ts";
@@ -21,7 +22,7 @@ afterAll(() => bed?.remove());
 test("away at the start: it waits, says so and does not end; then it is in sync", async () => {
   await bed.plane.stopApiServer();
   const agent = bed.startAgent();
-  await agent.saysApiServerIsAway();
+  await agent.saysIsAway(bed.plane.server);
   await sleep(3_000);
   expect(agent.daemon.exit).toBeUndefined();
   await bed.plane.startApiServer();
@@ -32,7 +33,7 @@ test("away at the start: it waits, says so and does not end; then it is in sync"
 test("away while it runs: traffic goes on, and what changed afterwards arrives", async () => {
   await bed.process.startLoad(web);
   await bed.plane.stopApiServer();
-  await bed.agent.saysApiServerIsAway();
+  await bed.agent.saysIsAway(bed.plane.server);
   await bed.plane.startApiServer();
   await bed.plane.apply(...slices("web", [bed.pod(2).host]));
   await bed.reaches(bed.process, web, [bed.pod(2)]);
@@ -41,14 +42,37 @@ test("away while it runs: traffic goes on, and what changed afterwards arrives",
   expect(bed.agent.daemon.exit).toBeUndefined();
 });
 
+test("the log tells of an outage, and of its end", async () => {
+  const logged = (from: number, level: string) => () => {
+    const lines = bed.agent.daemon.log().slice(from).split("\n");
+    return lines.some((line) => line.includes(`"level":"${level}"`) && line.includes(bed.plane.server)) || undefined;
+  };
+  const before = bed.agent.daemon.log().length;
+  await bed.plane.stopApiServer();
+  await bed.agent.daemon.until("warns that the API server is away", logged(before, "warn"));
+  const during = bed.agent.daemon.log().length;
+  await bed.plane.startApiServer();
+  await bed.agent.daemon.until("logs that it is back", logged(during, "info"));
+});
+
 test("an agent that starts during an outage serves what is pinned and takes nothing away", async () => {
   await bed.plane.stopApiServer("SIGTERM");
   await bed.agent.daemon.stop("SIGKILL");
   const agent = bed.startAgent();
-  await agent.saysApiServerIsAway();
+  await agent.saysIsAway(bed.plane.server);
   await sleep(1_000);
   await bed.reaches(bed.process, web, [bed.pod(2)]);
   await bed.plane.startApiServer();
   await agent.inSync();
+  await bed.reaches(bed.process, web, [bed.pod(2)]);
+});
+
+test("a cold start that knows the API server by its Service address alone goes to where it was last", async () => {
+  await bed.agent.daemon.stop("SIGKILL");
+  bed.agent.forgetPins();
+  await bed.fails(bed.process, { ...web, timeoutMs: 200 }, "TIMEOUT");
+  const kubeconfig = join(bed.dir, "in-cluster.kubeconfig");
+  bed.plane.writeAgentKubeconfig(kubeconfig, "https://10.96.0.1:443");
+  await bed.startAgent({ kubeconfig }).inSync();
   await bed.reaches(bed.process, web, [bed.pod(2)]);
 });

@@ -165,9 +165,10 @@ export class Bed {
       last = await client.call({ timeoutMs: 500, ...calls });
       return right(last) ? last : undefined;
     };
-    return await eventually(`${client.name} sees ${what}`, look, { withinMs: 10_000 }).catch((error: unknown) => {
-      const log = this.agents.at(-1)?.daemon.tail() ?? "";
-      throw new Error(`calls ${JSON.stringify(calls)}, last seen ${JSON.stringify(last)}\n${log}`, { cause: error });
+    return await eventually(`${client.name} sees ${what}`, look, { withinMs: 10_000 }).catch(async (error: unknown) => {
+      const said = await this.agent.report().catch(String);
+      const seen = `calls ${JSON.stringify(calls)}, last seen ${JSON.stringify(last)}`;
+      throw new Error(`${seen}\nagent: ${JSON.stringify(said)}\n${this.agent.daemon.tail()}`, { cause: error });
     });
   }
 

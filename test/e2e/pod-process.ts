@@ -66,15 +66,17 @@ function callUdp({ host, port, timeoutMs = 2_000, connected = false }: Call): Pr
       resolve(outcome);
     };
     const timer = setTimeout(() => done({ error: "TIMEOUT" }), timeoutMs);
-    const failed = (error: Error | null) => error && done({ error: errorCode(error) });
+    const failed = (error?: Error | null) => {
+      if (error) done({ error: errorCode(error) });
+    };
     socket.once("error", failed);
     socket.once("message", (data, from) => done(answered(String(data), nonce, endpoint(from.address, from.port))));
     if (!connected) {
       socket.send(nonce, port, host, failed);
       return;
     }
-    // A refused connect() is reported by the "error" event.
-    socket.connect(port, host, () => socket.send(nonce, failed));
+    // A refused connect() is told to the callback, which is typed as if it never was.
+    socket.connect(port, host, (error?: Error) => (error ? failed(error) : socket.send(nonce, failed)));
   });
 }
 

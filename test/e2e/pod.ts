@@ -109,7 +109,7 @@ export class Pod {
   }
 
   async stop(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (this.#ended) return;
     const exited = new Promise((resolve) => this.#child.once("exit", resolve));
     this.#child.kill("SIGKILL");
     await exited;
@@ -119,6 +119,7 @@ export class Pod {
     const id = ++this.#lastId;
     const answer = Promise.withResolvers<unknown>();
     this.#pending.set(id, answer);
+    if (this.#ended) this.#fail();
     this.#child.stdin?.write(`${JSON.stringify({ id, request })}\n`);
     return answer.promise;
   }
@@ -128,6 +129,10 @@ export class Pod {
     this.#pending.delete(answer.id);
     if ("error" in answer) waiting?.reject(new Error(`${this.name}: ${answer.error}`));
     else waiting?.resolve(answer.result);
+  }
+
+  get #ended(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   #fail(): void {

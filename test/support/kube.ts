@@ -109,6 +109,7 @@ export class ControlPlane {
   readonly #apiServerArguments: readonly string[];
   readonly #daemons: Daemon[] = [];
   readonly #adminToken = randomBytes(16).toString("hex");
+  #agentToken = "";
   #apiServer: Daemon | undefined;
 
   private constructor(options: ControlPlaneOptions, binaries: string, [etcd, peer, secure]: readonly number[]) {
@@ -271,7 +272,13 @@ export class ControlPlane {
     });
     await this.kubectl(["apply", "-f", roles]);
     const token = await this.kubectl(["create", "token", "portolan", "--namespace=kube-system", "--duration=24h"]);
-    writeKubeconfig(this.agentKubeconfig, { ...this.admin, token: token.trim() });
+    this.#agentToken = token.trim();
+    this.writeAgentKubeconfig(this.agentKubeconfig, this.server);
+  }
+
+  /** A kubeconfig of the agent's account that reaches the API server at another of its addresses. */
+  writeAgentKubeconfig(file: string, server: string): void {
+    writeKubeconfig(file, { server, ca: this.#authority(), token: this.#agentToken });
   }
 
   /** The API server makes its own serving certificate on its first start; it is its own authority. */

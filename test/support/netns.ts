@@ -31,6 +31,12 @@ async function removeAbandoned(prefix: string): Promise<void> {
   }
 }
 
+/** Without duplicate address detection: IPv6, its neighbour discovery too, works from the first packet on. */
+async function addNamespace(netns: string): Promise<void> {
+  await command(["ip", "netns", "add", netns]);
+  await command(["sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"], { netns });
+}
+
 /** A node: `eth0` to the outside with the default routes, a `vethN` for each pod, forwarding on. */
 export class NodeNamespace implements Host {
   readonly netns: string;
@@ -68,8 +74,7 @@ export class NodeNamespace implements Host {
   }
 
   async #setUp(): Promise<void> {
-    for (const { netns } of [this, this.outside]) await command(["ip", "netns", "add", netns]);
-    // nodad: an IPv6 address is there when this returns.
+    for (const { netns } of [this, this.outside]) await addNamespace(netns);
     await command(
       ["ip", "-batch", "-"],
       this,
@@ -77,7 +82,7 @@ export class NodeNamespace implements Host {
       link set lo up
       link add eth0 type veth peer name eth0 netns ${this.outside.netns}
       addr add ${this.ipv4}/24 dev eth0
-      addr add ${this.ipv6}/64 dev eth0 nodad
+      addr add ${this.ipv6}/64 dev eth0
       link set eth0 up
     `,
     );
@@ -87,7 +92,7 @@ export class NodeNamespace implements Host {
       `
       link set lo up
       addr add ${this.outside.ipv4}/24 dev eth0
-      addr add ${this.outside.ipv6}/64 dev eth0 nodad
+      addr add ${this.outside.ipv6}/64 dev eth0
       link set eth0 up
     `,
     );
@@ -108,7 +113,7 @@ export class NodeNamespace implements Host {
     const [v4, v6] = this.podPrefixes;
     const pod = { netns: `${this.netns}-pod${n}`, ipv4: `${v4}${n}`, ipv6: `${v6}${n.toString(16)}` };
     const gateway = { ipv4: `${v4}254`, ipv6: `${v6}fe` };
-    await command(["ip", "netns", "add", pod.netns]);
+    await addNamespace(pod.netns);
     this.pods.push(pod);
     await command(
       ["ip", "-batch", "-"],
@@ -116,7 +121,7 @@ export class NodeNamespace implements Host {
       `
       link add veth${n} type veth peer name eth0 netns ${pod.netns}
       addr add ${gateway.ipv4}/32 dev veth${n}
-      addr add ${gateway.ipv6}/128 dev veth${n} nodad
+      addr add ${gateway.ipv6}/128 dev veth${n}
       link set veth${n} up
       route add ${pod.ipv4}/32 dev veth${n}
       route add ${pod.ipv6}/128 dev veth${n}
@@ -128,7 +133,7 @@ export class NodeNamespace implements Host {
       `
       link set lo up
       addr add ${pod.ipv4}/32 dev eth0
-      addr add ${pod.ipv6}/128 dev eth0 nodad
+      addr add ${pod.ipv6}/128 dev eth0
       link set eth0 up
       route add ${gateway.ipv4}/32 dev eth0
       route add ${gateway.ipv6}/128 dev eth0
