@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { Sandbox, startChild } from "./sandbox.ts";
+import { nodeCommand, Sandbox, startChild } from "./sandbox.ts";
 
 // Inside the package, so that "libbpf-ts" is the package itself as it is built.
 const directory = fileURLToPath(new URL(".output/readme/", import.meta.url));
@@ -33,7 +33,8 @@ it("does what it says", async () => {
   await once(child, "message");
   writeFileSync(`${sandbox.cgroup}/cgroup.procs`, String(child.pid));
   child.send("start");
-  const example = spawn(process.execPath, [`${directory}ports.ts`, `${directory}ports.bpf.o`, sandbox.cgroup, "1"]);
+  const [node = "", ...path] = nodeCommand(`${directory}ports.ts`);
+  const example = spawn(node, [...path, `${directory}ports.bpf.o`, sandbox.cgroup, "1"]);
   let output = "";
   let problems = "";
   example.stdout.on("data", (data) => (output += data));

@@ -70,24 +70,24 @@ export function childPath(name: string): string {
   return fileURLToPath(new URL(`./children/${name}.ts`, import.meta.url));
 }
 
-/** How to start Node.js on a test program, under the sanitizer if there is one (see preload.ts). */
-function nodeCommand(name: string, flags: string[] = []): string[] {
+/** How to start Node.js on a file, under the sanitizer if there is one (see preload.ts). */
+export function nodeCommand(path: string, flags: string[] = []): string[] {
   const preloaded = process.env["LIBBPF_TS_PRELOAD"];
   const environment = preloaded === undefined ? [] : ["env", `LD_PRELOAD=${preloaded}`];
   const preload = fileURLToPath(new URL("./preload.ts", import.meta.url));
-  return [...environment, process.execPath, "--import", preload, ...flags, childPath(name)];
+  return [...environment, process.execPath, "--import", preload, ...flags, path];
 }
 
 /** What a child program prints, parsed as JSON. before: a command that runs it ("ip netns exec NAME"). */
 export function runChild<T>(name: string, options: { args?: string[]; flags?: string[]; before?: string[] } = {}): T {
   const { args = [], flags = [], before = [] } = options;
-  const [file = "", ...rest] = [...before, ...nodeCommand(name, flags), ...args];
+  const [file = "", ...rest] = [...before, ...nodeCommand(childPath(name), flags), ...args];
   return JSON.parse(execFileSync(file, rest, { encoding: "utf8", timeout: 290_000 })) as T;
 }
 
 /** Starts a child program that talks through an IPC channel. */
 export function startChild(name: string, args: string[] = []): ChildProcess {
-  const [file = "", ...rest] = [...nodeCommand(name), ...args];
+  const [file = "", ...rest] = [...nodeCommand(childPath(name)), ...args];
   return spawn(file, rest, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
 }
 
