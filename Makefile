@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 CLANG ?= clang-19
 LLVM_STRIP ?= llvm-strip-19
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,dist/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
-ADDON_SOURCES := $(wildcard native/src/*) native/binding.gyp native/package.json
+ADDON_SOURCES := $(wildcard native/src/*) native/binding.gyp native/build.mjs native/package.json
 TYPESCRIPT := $(shell find src -name '*.ts' 2>/dev/null)
 
 .PHONY: all setup build addon bpf bundle demo test test-kernels lint format bench bench-full bench-control bench-kill install clean

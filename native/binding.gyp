@@ -1,4 +1,4 @@
-# The addon, in two builds: Release, and Debug = AddressSanitizer + UndefinedBehaviorSanitizer.
+# The addon (shared libraries beside it, in lib/, come first), in two builds: Release, and Debug = AddressSanitizer + UndefinedBehaviorSanitizer.
 {
   "targets": [
     {
@@ -22,7 +22,7 @@
         "-fstack-protector-strong", "-fstack-clash-protection",
       ],
       "libraries": [ "-lbpf", "-lelf", "-lz" ],
-      "ldflags": [ "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed" ],
+      "ldflags": [ "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed", "-Wl,--disable-new-dtags", "-Wl,-rpath,'$$ORIGIN/lib'" ],
       "configurations": {
         "Release": {
           "cflags_cc!": [ "-O3" ],

@@ -13,6 +13,8 @@ install -m 755 "node_modules/node-linux-$arch/bin/node" "$lib/node"
 install -m 644 dist/portolan.mjs LICENSE "$lib/"
 install -m 755 dist/libbpf_ts.node "$lib/"
 install -m 644 dist/bpf/*.o "$lib/bpf/"
+install -d "$lib/examples/demo"
+install -m 644 examples/demo/* "$lib/examples/demo/"
 ldd dist/libbpf_ts.node | awk '$1 ~ /^lib(bpf|elf|z)\.so/ { print $3 }' | while read -r library; do
 	install -m 644 "$(readlink -f "$library")" "$lib/lib/${library##*/}"
 done

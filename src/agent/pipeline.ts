@@ -15,9 +15,10 @@ import { Latency } from "./latency.ts";
 import type { NodePorts } from "./node-ports.ts";
 import { Problems } from "./problems.ts";
 import type { AgentReport } from "./report.ts";
+import { SourceLog } from "./source-log.ts";
 import { SyncLoop } from "./sync-loop.ts";
 
-const RETRY_MS = 1_000;
+const TICK_MS = 1_000;
 const NOTHING: UnitDelta = { upserted: [], removed: [], problems: new Map() };
 
 export interface PipelineOptions {
@@ -42,7 +43,7 @@ export class Pipeline {
   readonly #loop: SyncLoop;
   readonly #broken = Promise.withResolvers<never>();
   #addresses: DeviceAddresses | null = null;
-  #retry: NodeJS.Timeout | null = null;
+  #tick: NodeJS.Timeout | null = null;
   #deviceAddresses: ReadonlySet<string> = new Set();
   #syncSec: number | null = null;
 
@@ -65,16 +66,18 @@ export class Pipeline {
 
   /** Resolves at `stop`; rejects when an invariant is broken. */
   async run(stop: AbortSignal): Promise<void> {
-    const { source, installation } = this.#options;
+    const { source, installation, log } = this.#options;
     const stopped = new Promise<void>((resolve) => {
       if (stop.aborted) resolve();
       else stop.addEventListener("abort", () => resolve(), { once: true });
     });
     this.#addresses = new DeviceAddresses((addresses) => this.#setAddresses(addresses));
-    this.#retry = setInterval(() => {
+    const sourceLog = new SourceLog(log);
+    this.#tick = setInterval(() => {
+      sourceLog.observe(source.status());
       const { pending, failure } = installation.programmer.status();
       if (pending.length > 0 || failure !== null) installation.programmer.retry();
-    }, RETRY_MS);
+    }, TICK_MS);
     source.start(this.#loop);
     await Promise.race([stopped, this.#broken.promise]);
   }
@@ -82,7 +85,7 @@ export class Pipeline {
   /** Ends every stage; nothing is written afterwards. */
   async stop(): Promise<void> {
     const { source, installation } = this.#options;
-    if (this.#retry !== null) clearInterval(this.#retry);
+    if (this.#tick !== null) clearInterval(this.#tick);
     this.#addresses?.[Symbol.dispose]();
     await source.stop();
     this.#loop.stop();

@@ -66,7 +66,7 @@ for release in ${*:-bookworm bookworm-backports}; do
 	echo "kernels: booting $release"
 	timeout 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 3G -smp 2 -nographic -no-reboot \
 		-kernel "$(ls "$cache/$release"/boot/vmlinuz-*)" -initrd "$work/$release.cpio" \
-		-append "console=ttyS0 panic=-1 quiet mitigations=off net.ifnames=0" \
+		-append "console=ttyS0 panic=-1 quiet net.ifnames=0" \
 		-fsdev local,id=h,path=/,security_model=none,readonly=on,multidevs=remap -device virtio-9p-pci,fsdev=h,mount_tag=host -nic none \
 		</dev/null >"$work/$release.log" 2>&1 || true
 	sed -n '/^guest: /,$p' "$work/$release.log" | tr -d '\r'
