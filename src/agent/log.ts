@@ -6,7 +6,13 @@ import { type Logger, pino } from "pino";
 
 const STDOUT = 1;
 
-/** Writes to standard output, synchronously: nothing is lost when the process ends. */
+/** Lines that wait for a full disk to have room again; more are lost. */
+const MAX_UNWRITTEN = 1 << 20;
+
+/**
+ * Writes to standard output, synchronously: nothing is lost when the process ends. Where it cannot be written, the
+ * Services are served all the same.
+ */
 export async function openLog(level: string): Promise<Logger> {
   const options = {
     level,
@@ -14,10 +20,9 @@ export async function openLog(level: string): Promise<Logger> {
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  if (!isatty(STDOUT)) return pino(options, pino.destination({ dest: STDOUT, sync: true }));
+  const destination = pino.destination({ dest: STDOUT, sync: true, maxLength: MAX_UNWRITTEN });
+  destination.on("error", () => undefined);
+  if (!isatty(STDOUT)) return pino(options, destination);
   const { default: pretty } = await import("pino-pretty");
-  return pino(
-    options,
-    pretty({ colorize: true, translateTime: "SYS:HH:MM:ss.l", singleLine: true, destination: STDOUT, sync: true }),
-  );
+  return pino(options, pretty({ colorize: true, translateTime: "SYS:HH:MM:ss.l", singleLine: true, destination }));
 }

@@ -3,4 +3,6 @@
 
 import { main } from "../cli/main.ts";
 
-process.exitCode = await main(process.argv.slice(2));
+const status = await main(process.argv.slice(2));
+// Output that could not be written has set it already.
+process.exitCode ||= status;

@@ -45,6 +45,7 @@ interface Answer {
 async function run(): Promise<number> {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
+  process.stdout.once("error", () => stop.abort()); // nobody watches
   const interrupted = new Promise<"interrupted">((resolve) => {
     stop.signal.addEventListener("abort", () => resolve("interrupted"));
   });

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // portolan get services|frontends|backends: what the kernel has, put together from the pinned maps.
 
-import { Maps } from "../datapath/maps.ts";
 import { readUnits } from "../program/recover.ts";
 import type { UnitState } from "../program/unit-state.ts";
 import {
@@ -12,7 +11,7 @@ import {
   type ServiceRow,
   serviceRows,
 } from "./kernel-rows.ts";
-import { openView, requirePins, sayWhose, type View } from "./pinned.ts";
+import { openMaps, openView, requirePins, sayWhose, type View } from "./pinned.ts";
 import { type Column, formatDocument, formatTable, parseFormat } from "./table.ts";
 import {
   BPFFS,
@@ -87,7 +86,7 @@ async function run(flags: Flags, [what = ""]: readonly string[]): Promise<number
   }
   const view = await openView(flags);
   requirePins(view);
-  using maps = Maps.openPinned(view.pins.maps, { readOnly: true });
+  using maps = openMaps(view.pins);
   const units = [...readUnits(maps).units.values()];
   const print = printer(view, format, flags["headers"] !== false);
   if (what === "services") await print(serviceRows(maps, units, view.agent?.programmer.pending ?? []), SERVICE_COLUMNS);

@@ -39,6 +39,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 78 refused (something on this node
 /** Runs the command that the arguments name. Never throws; gives the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   let status: number = EXIT.OK;
+  surviveLostOutput();
   const program = new Command("portolan")
     .description("The Kubernetes Service proxy in eBPF for a cluster of any CNI.")
     .version(VERSION, "-V, --version")
@@ -64,4 +65,14 @@ export async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`${failure.text}\n`);
     return failure.status;
   }
+}
+
+/** A reader that has gone (`| head`) has read enough; any other loss of output is a failure. Neither stops what is under way. */
+function surviveLostOutput(): void {
+  process.stderr.on("error", () => undefined);
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") return;
+    process.stderr.write(`portolan: standard output: ${error.message}\n`);
+    process.exitCode = EXIT.FAILED;
+  });
 }

@@ -2,8 +2,11 @@
 // What commands read: the pinned maps, in which everything is that counts, and beside them the agent if one is alive.
 
 import { existsSync } from "node:fs";
+import { BpfError, BpfObject } from "libbpf-ts";
 import { askAgent } from "../agent/control-client.ts";
 import type { AgentReport } from "../agent/report.ts";
+import { Maps } from "../datapath/maps.ts";
+import { socketObject } from "../datapath/object-file.ts";
 import { lockHolder, type PinPaths, pinPaths } from "../datapath/pins.ts";
 import { DEFAULT_BPFFS, DEFAULT_RUN_DIR } from "./settings.ts";
 import { type Flags, textFlag } from "./usage.ts";
@@ -51,4 +54,16 @@ export function requirePins({ pins }: View): void {
 /** Says on standard error, where no pipe trips over it, whose state a table shows. */
 export function sayWhose({ whose }: View): void {
   process.stderr.write(`# ${whose}\n`);
+}
+
+/** The pinned maps, for reading. Their own types; without CAP_SYS_ADMIN, which that takes, those of this release's object. */
+export function openMaps({ maps }: PinPaths): Maps {
+  try {
+    return Maps.openPinned(maps, { readOnly: true });
+  } catch (error) {
+    if (!(error instanceof BpfError) || error.code !== "EPERM") throw error;
+  }
+  using object = BpfObject.open(socketObject());
+  using btf = object.btf();
+  return Maps.openPinned(maps, { readOnly: true, btf });
 }

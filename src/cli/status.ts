@@ -4,10 +4,9 @@
 import { existsSync } from "node:fs";
 import { styleText } from "node:util";
 import type { AgentReport } from "../agent/report.ts";
-import { Maps } from "../datapath/maps.ts";
 import { type HookStatus, hookStatus } from "../datapath/programs.ts";
 import { readUnits } from "../program/recover.ts";
-import { openView, type View } from "./pinned.ts";
+import { openMaps, openView, type View } from "./pinned.ts";
 import { alignColumns, formatDocument, formatTable, parseFormat } from "./table.ts";
 import { BPFFS, type CommandSpec, EXIT, type Flags, OUTPUT, RUN_DIR, textFlag } from "./usage.ts";
 
@@ -55,7 +54,7 @@ function readDatapath({ pins, agent }: View): Datapath {
     const { units, fill } = agent.programmer;
     return { pins: pins.version, units, frontends: fill.frontends.used, backends: fill.backends.used, hooks };
   }
-  using maps = Maps.openPinned(pins.maps, { readOnly: true });
+  using maps = openMaps(pins);
   const found = readUnits(maps);
   const units = [...found.units.values()];
   const frontends = units.reduce((sum, { rows }) => sum + rows.length, found.anyPort.length);

@@ -54,6 +54,8 @@ export function decodeAddress({ type, payload }: NetlinkMessage): AddressChange 
   };
 }
 
+const readAddresses = (): NetlinkMessage[] => dump(NETLINK_ROUTE, RTM_GETADDR, new Uint8Array(IFADDRMSG_BYTES));
+
 /** Follows the addresses until it is closed; the callback gets the whole set, once at the start and after each change. */
 export class DeviceAddresses implements Disposable {
   readonly #onChange: (addresses: readonly Uint8Array[]) => void;
@@ -67,9 +69,12 @@ export class DeviceAddresses implements Disposable {
     this.#onChange = onChange;
     // The group is joined before the dump is asked for: what changes in between is heard.
     this.#notifications = new NetlinkSocket(NETLINK_ROUTE, ADDRESS_GROUPS);
-    this.#notifications.onMessage((datagram) => this.#heard(datagram));
-    this.#resync = setInterval(() => this.#readAll(), RESYNC_MS).unref();
-    this.#readAll();
+    this.#notifications.onMessage(
+      (datagram) => this.#heard(datagram),
+      () => this.#readAgain(), // ENOBUFS: there were more than the socket holds
+    );
+    this.#resync = setInterval(() => this.#readAgain(), RESYNC_MS).unref();
+    this.#replace(readAddresses());
   }
 
   #heard(datagram: Uint8Array): void {
@@ -77,9 +82,20 @@ export class DeviceAddresses implements Disposable {
     this.#tell();
   }
 
-  #readAll(): void {
+  /** What cannot be read now is read at the next resync; until then what was held counts. */
+  #readAgain(): void {
+    let found: NetlinkMessage[];
+    try {
+      found = readAddresses();
+    } catch {
+      return;
+    }
+    this.#replace(found);
+  }
+
+  #replace(all: readonly NetlinkMessage[]): void {
     this.#held = new Map();
-    for (const message of dump(NETLINK_ROUTE, RTM_GETADDR, new Uint8Array(IFADDRMSG_BYTES))) this.#apply(message);
+    for (const message of all) this.#apply(message);
     this.#tell();
   }
 

@@ -94,3 +94,14 @@ test("a ClusterIP that a device has is left to it while it has it", async () => 
   await command(["ip", "-n", bed.netns, "addr", "del", "10.96.0.80/32", "dev", "node0"]);
   await eventually("ours", async () => ((await call(bed.served, "10.96.0.80", 80)) === "hello" ? true : undefined));
 });
+
+test("more address changes than the kernel keeps for a stalled agent", async () => {
+  const { agent } = await bed.synced();
+  process.kill(agent.pid, "SIGSTOP");
+  const addresses = Array.from({ length: 2_000 }, (_, i) => `10.79.${i >> 8}.${i & 255}`);
+  const batch = addresses.map((address) => `addr add ${address}/32 dev node0`).join("\n");
+  await command(["ip", "-batch", "-"], bed.host, batch);
+  process.kill(agent.pid, "SIGCONT");
+  await eventually("all of them", async () => ((await report())?.deviceAddresses.length === 2_002 ? true : undefined));
+  expect(agent.exit ?? "running").toBe("running");
+});

@@ -4,8 +4,8 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { command } from "../support/daemon.ts";
-import { ANSWER, Bed, call, service, slice } from "./bed.ts";
+import { command, eventually } from "../support/daemon.ts";
+import { ANSWER, Bed, call, portolan, service, slice } from "./bed.ts";
 
 let bed: Bed;
 beforeEach(async () => {
@@ -40,4 +40,23 @@ test("no port is opened, and SIGUSR1 opens no debugger", async () => {
   expect(agent.log()).not.toContain("Debugger listening");
   // The signal's default would have ended it.
   expect(agent.exit ?? "running").toBe("running");
+});
+
+test("a log that cannot be written ends nothing", async () => {
+  const agent = await bed.daemon([
+    "sh",
+    "-c",
+    'echo ready; exec "$0" "$@" >/dev/full',
+    portolan,
+    "run",
+    ...bed.runFlags,
+  ]);
+  await eventually("the Service", async () =>
+    (await call(bed.served, "10.96.0.80", 80)) === "hello" ? true : undefined,
+  );
+  bed.manifest("web.yaml", service("web", { clusterIp: "10.96.0.81" }), ...slice("web", [8080]));
+  await eventually("the change", async () =>
+    (await call(bed.served, "10.96.0.81", 80)) === "hello" ? true : undefined,
+  );
+  expect([agent.exit, agent.log()]).toEqual([undefined, "ready\n"]);
 });

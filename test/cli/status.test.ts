@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { AgentReport } from "../../src/agent/report.ts";
 import { eventually } from "../support/daemon.ts";
-import { ANSWER, Bed, call, outcome, service, slice } from "./bed.ts";
+import { ANSWER, Bed, call, outcome, portolan, service, slice } from "./bed.ts";
 
 let bed: Bed;
 beforeEach(async () => {
@@ -156,4 +156,19 @@ test("the control socket is root's alone", async () => {
   const user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--"];
   const { stdout } = await outcome([...user, process.execPath, "-e", text]);
   expect(stdout.trim()).toBe("EACCES");
+});
+
+test("two capabilities are enough to read what a dead agent left", async () => {
+  const { agent } = await bed.synced();
+  const place = { ...bed.host, capabilities: ["bpf", "net_admin"] };
+  const read = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await outcome([portolan, ...args, ...bed.where], place);
+    expect([code, stderr]).toEqual([0, expect.not.stringContaining("portolan:")]);
+    return stdout;
+  };
+  expect(await read("get", "services")).toContain("default/web");
+  await agent.stop("SIGKILL");
+  expect(await read("get", "backends")).toContain("8081");
+  expect(await read("status")).toMatch(/1 units, 3 frontends, 2 backends; 11 of 11 programs attached/);
+  expect(await read("dump", "frontends")).toContain("10.96.0.80");
 });

@@ -89,3 +89,17 @@ test("a configuration file that is not there is named", async () => {
   expect(stderr).toContain(join(dir, "none.yaml"));
   expect(stderr).not.toContain("    at ");
 });
+
+test.each(["version", "preflight", "run --help", "status --run-dir=/nowhere"])(
+  "nobody reads what %s prints",
+  async (args) => {
+    const script = `{ "$0" ${args} 2>"$1"; } | true; cat "$1"`;
+    const { stdout } = await outcome(["sh", "-c", script, portolan, join(dir, "stderr")]);
+    expect(stdout).toBe("");
+  },
+);
+
+test("output that cannot be written is a failure in words", async () => {
+  const { code, stderr } = await outcome(["sh", "-c", '"$0" version >/dev/full', portolan]);
+  expect([code, stderr]).toEqual([1, "portolan: standard output: ENOSPC: no space left on device, write\n"]);
+});
