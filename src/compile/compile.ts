@@ -4,7 +4,14 @@
 
 import { sameItems } from "../model/equal.ts";
 import type { StoreView } from "../model/store.ts";
-import type { EndpointSlice, NodeFacts, Problem, Service, ServiceKey } from "../model/types.ts";
+import {
+  type EndpointSlice,
+  type NodeFacts,
+  objectKey,
+  type Problem,
+  type Service,
+  type ServiceKey,
+} from "../model/types.ts";
 import { Claims } from "./conflicts.ts";
 import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
 import { type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
@@ -35,7 +42,7 @@ export function compileService(
   slices: readonly EndpointSlice[],
   context: CompileContext,
 ): CompiledService {
-  const key: ServiceKey = `${service.namespace}/${service.name}`;
+  const key: ServiceKey = objectKey(service.namespace, service.name);
   const offer = offerFrontends(service, context.options);
   const problems = [...offer.problems];
   const units: Unit[] = [];

@@ -42,12 +42,12 @@ export interface Unit {
 
 /** Unit.name: "namespace/name:port", and "namespace/name" for the unnamed port, as kube-proxy prints them. */
 export function unitName(service: ServiceKey, portName: string): string {
-  return portName === "" ? service : `${service}:${portName}`;
+  return portName === "" ? service : [service, portName].join(":");
 }
 
 /** Unit.key from what pt_names holds: "namespace/name:port/TCP/4". */
 export function unitKey(name: string, protocol: Protocol, family: Family): string {
-  return `${name}/${PROTOCOL_NAME[protocol]}/${family}`;
+  return [name, PROTOCOL_NAME[protocol], family].join("/");
 }
 
 /** What changed since the last compile. */

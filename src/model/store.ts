@@ -3,7 +3,7 @@
 // Holds the objects it is given, copies none, and says nothing is dirty before both kinds have synced once.
 
 import { sameEndpointSlice, sameService } from "./equal.ts";
-import type { EndpointSlice, Service, ServiceKey, SliceKey } from "./types.ts";
+import { type EndpointSlice, objectKey, type Service, type ServiceKey, type SliceKey } from "./types.ts";
 
 /** What compile reads. */
 export interface StoreView {
@@ -123,5 +123,5 @@ export class Store implements StoreView {
 }
 
 function serviceOf(slice: EndpointSlice): ServiceKey {
-  return `${slice.namespace}/${slice.serviceName}`;
+  return objectKey(slice.namespace, slice.serviceName);
 }

@@ -26,7 +26,7 @@ const ROLES = Object.keys(ROLE_FLAG) as FrontendRole[];
 const WILDCARD: Readonly<Record<Family, string>> = { 4: "0.0.0.0", 6: "::" };
 
 export function rowKey(address: string, port: number, protocol: Protocol | 0): string {
-  return `${address}|${port}|${protocol}`;
+  return [address, port, protocol].join("|");
 }
 
 /** The roles that a row's flags name, internal first. */
@@ -104,7 +104,8 @@ export class FrontendTable {
     const before = this.#rows.get(row.key);
     if (before !== undefined) this.#drop(before);
     this.#rows.set(row.key, { row, owner });
-    owner.rows.push(row);
+    // An array of its exact length: one that grew by push keeps room for 16 more, in every unit.
+    owner.rows = [...owner.rows, row];
     this.#count(row, 1);
   }
 
@@ -139,8 +140,7 @@ export class FrontendTable {
   }
 
   #drop({ row, owner }: OwnedRow): void {
-    const at = owner.rows.findIndex((other) => other.key === row.key);
-    if (at >= 0) owner.rows.splice(at, 1);
+    owner.rows = owner.rows.filter((other) => other.key !== row.key);
     this.#count(row, -1);
   }
 

@@ -16,6 +16,9 @@ export interface Change extends SetChange, RowChange {
   readonly wanted: readonly FrontendSpec[];
 }
 
+const NO_ENDPOINTS = new Uint8Array(0);
+const NO_IDS = new Uint32Array(0);
+
 export interface Resources {
   readonly services: IdAllocator;
   readonly backends: IdAllocator;
@@ -101,17 +104,19 @@ export class Planner {
     const { key, name, family, protocol } = unit;
     const row = this.#port.service(serviceId);
     const extents = { cluster: row.cluster === 0n ? REJECTED : DAMAGED, local: row.local === 0n ? REJECTED : DAMAGED };
-    const nothing = { endpoints: new Uint8Array(0), backendIds: new Uint32Array(0), rows: [], stale: 0 };
     return {
       key,
       serviceId,
       name,
       family,
       protocol,
+      endpoints: NO_ENDPOINTS,
+      backendIds: NO_IDS,
       extents,
+      stale: 0,
       affinitySec: row.affinitySec,
+      rows: [],
       unclaimed: false,
-      ...nothing,
     };
   }
 }

@@ -186,7 +186,9 @@ export class Programmer {
     for (const state of this.#units.values()) {
       if (state.serviceId !== 0) this.#resources.services.reserve(state.serviceId);
       for (const id of state.backendIds) this.#resources.backends.reserve(id);
-      for (const row of state.rows.splice(0)) this.#table.record(row, state);
+      const { rows } = state;
+      state.rows = [];
+      for (const row of rows) this.#table.record(row, state);
       for (const extent of Object.values(state.extents)) if (extent.count > 0) runs.push(extent);
     }
     this.#resources.slots.reserveAll(runs);

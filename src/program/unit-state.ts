@@ -59,7 +59,7 @@ export interface UnitState {
   /** Bits of SETS whose extent does not hold what the endpoints' flags say, after a crash or damage: written afresh. */
   stale: number;
   affinitySec: number;
-  readonly rows: FrontendSpec[];
+  rows: readonly FrontendSpec[];
   /** Found in the maps at start and not asked for since. */
   unclaimed: boolean;
 }

@@ -62,6 +62,13 @@ export function listMember(object: JsonObject, name: string, path: string, findi
   return [];
 }
 
+/** An array without the room for 16 more that push() leaves behind it: there are tens of thousands of them. */
+export function exact<T>(list: readonly T[]): readonly T[] {
+  return list.length === 0 ? NOTHING : list.slice();
+}
+
+const NOTHING: readonly never[] = [];
+
 /** A port number 1..65535; null (and a problem) otherwise. */
 export function readPort(value: unknown, path: string, findings: Findings): number | null {
   if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= 65535) return value;
@@ -102,7 +109,7 @@ export function isDnsName(text: string, maxLength: number): boolean {
 export function describe(value: unknown): string {
   if (value === undefined) return "absent";
   if (typeof value === "string")
-    return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
+    return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}\u2026` : value);
   if (typeof value === "number" || typeof value === "boolean" || value === null) return String(value);
   return Array.isArray(value) ? "a list" : `a ${typeof value}`;
 }

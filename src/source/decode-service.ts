@@ -5,6 +5,7 @@ import { canonicalAddress } from "../model/address.ts";
 import type { Service, ServicePort } from "../model/types.ts";
 import {
   describe,
+  exact,
   type Findings,
   isObject,
   type JsonObject,
@@ -77,7 +78,7 @@ function readAddresses(list: readonly unknown[], path: string, findings: Finding
     if (address === null) findings.add(`${path}[${i}]`, `must be an IP address, not ${describe(value)}`);
     else if (!addresses.includes(address)) addresses.push(address);
   }
-  return addresses;
+  return exact(addresses);
 }
 
 /** Addresses of status.loadBalancer.ingress with ipMode nil or VIP; an entry of a host name alone is none of ours. */
@@ -96,7 +97,7 @@ function readIngress(loadBalancer: JsonObject, findings: Findings): readonly str
     if (address === null) findings.add(`${path}[${i}].ip`, `must be an IP address, not ${describe(ip)}`);
     else if (!addresses.includes(address)) addresses.push(address);
   }
-  return addresses;
+  return exact(addresses);
 }
 
 function readPorts(spec: JsonObject, findings: Findings): readonly ServicePort[] {
@@ -113,7 +114,7 @@ function readPorts(spec: JsonObject, findings: Findings): readonly ServicePort[]
       ports.push(port);
     }
   }
-  return ports;
+  return exact(ports);
 }
 
 function readServicePort(entry: unknown, path: string, findings: Findings): ServicePort | null {

@@ -5,6 +5,7 @@ import { ADDRESS_BYTES, parseAddress } from "../model/address.ts";
 import { CONDITION, type EndpointSlice, type Family, type SlicePort } from "../model/types.ts";
 import {
   describe,
+  exact,
   type Findings,
   intern,
   isDnsName,
@@ -22,6 +23,8 @@ import type { ObjectMeta } from "./decode-meta.ts";
 const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
 const HEADLESS_LABEL = "service.kubernetes.io/headless";
 const NO_CONDITIONS: JsonObject = {};
+/** The API server lets no slice have more endpoints. */
+const MAX_SHARED = 1_000;
 
 /** The slice; null if it is not ours (no finding) or must be rejected whole (findings). */
 export function sliceFrom(meta: ObjectMeta, object: JsonObject, findings: Findings): EndpointSlice | null {
@@ -70,16 +73,14 @@ function readPorts(object: JsonObject, findings: Findings): readonly SlicePort[]
     const port = readPort(number, `${path}.port`, findings);
     if (name !== null && protocol !== null && port !== null) ports.push({ name, protocol, port });
   }
-  return ports;
+  return exact(ports);
 }
 
 type Endpoints = Pick<EndpointSlice, "count" | "addresses" | "conditions" | "nodeNames">;
 
 function readEndpoints(list: readonly unknown[], family: Family, findings: Findings): Endpoints {
-  // One buffer a slice: a typed array of its own costs more than the conditions it would hold.
-  const bytes = new ArrayBuffer(list.length * (ADDRESS_BYTES + 1));
-  const addresses = new Uint8Array(bytes, 0, list.length * ADDRESS_BYTES);
-  const conditions = new Uint8Array(bytes, list.length * ADDRESS_BYTES);
+  const addresses = new Uint8Array(list.length * ADDRESS_BYTES);
+  const conditions = new Uint8Array(list.length);
   const nodeNames: (string | null)[] = [];
   for (let i = 0; i < list.length; i++) {
     const entry = list[i];
@@ -94,14 +95,26 @@ function readEndpoints(list: readonly unknown[], family: Family, findings: Findi
     nodeNames.push(typeof nodeName === "string" && nodeName !== "" ? intern(nodeName) : null);
   }
   const count = nodeNames.length;
-  // slice() gives back the room that push() kept for more.
-  if (count === list.length) return { count, addresses, conditions, nodeNames: nodeNames.slice() };
   return {
     count,
-    addresses: addresses.subarray(0, count * ADDRESS_BYTES),
-    conditions: conditions.subarray(0, count),
-    nodeNames,
+    addresses: count === list.length ? addresses : addresses.slice(0, count * ADDRESS_BYTES),
+    conditions: sharedConditions(conditions.subarray(0, count)),
+    nodeNames: exact(nodeNames),
   };
+}
+
+const ALL_WELL = CONDITION.READY | CONDITION.SERVING;
+/** Conditions of slices without an endpoint that is anything but ready and serving, by their number. */
+const allWell = new Map<number, Uint8Array>();
+
+/** Nearly every slice has the conditions of all others of its size: those share one array, which nobody writes to. */
+function sharedConditions(conditions: Uint8Array): Uint8Array {
+  if (conditions.some((bits) => bits !== ALL_WELL)) return conditions.slice();
+  const shared = allWell.get(conditions.length);
+  if (shared !== undefined) return shared;
+  const made = conditions.slice();
+  if (made.length <= MAX_SHARED) allWell.set(made.length, made);
+  return made;
 }
 
 interface Destination {

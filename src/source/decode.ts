@@ -2,7 +2,7 @@
 // Unknown JSON or YAML → Service or EndpointSlice: the border that hostile input does not cross. Decides which objects
 // are a Service proxy's (kube-proxy's selectors, applied again here because a folder has no selectors) and never throws.
 
-import type { EndpointSlice, Problem, Service } from "../model/types.ts";
+import { type EndpointSlice, objectKey, type Problem, type Service } from "../model/types.ts";
 import { describe, Findings, isObject, type JsonObject } from "./decode-field.ts";
 import { type ObjectMeta, readMeta } from "./decode-meta.ts";
 import { serviceFrom } from "./decode-service.ts";
@@ -35,7 +35,7 @@ function decode<T>(kind: "Service" | "EndpointSlice", object: unknown, body: Bod
   if (!isObject(object)) return rejected(kind, "", `must be an object, not ${describe(object)}`);
   const meta = readMeta(object);
   if (typeof meta === "string") return rejected(kind, "metadata", meta);
-  const key = `${meta.namespace}/${meta.name}`;
+  const key = objectKey(meta.namespace, meta.name);
   const findings = new Findings(kind, key);
   try {
     return { key, object: body(meta, object, findings), problems: findings.list() };

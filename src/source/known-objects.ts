@@ -2,7 +2,7 @@
 // What a reflector has delivered of one kind, by key and version: turns watch events and relists into deliveries, marks
 // what a relist saw and sweeps the rest after its end, and keeps one object's trouble to that object.
 
-import type { Problem } from "../model/types.ts";
+import { objectKey, type Problem } from "../model/types.ts";
 import type { Decoded } from "./decode.ts";
 import { type JsonObject, member, objectMember } from "./decode-field.ts";
 
@@ -131,7 +131,7 @@ function keyOf(object: JsonObject): string {
   const metadata = objectMember(object, "metadata") ?? {};
   const namespace = member(metadata, "namespace") ?? "default";
   const name = member(metadata, "name");
-  return `${typeof namespace === "string" ? namespace : ""}/${typeof name === "string" ? name : ""}`;
+  return objectKey(typeof namespace === "string" ? namespace : "", typeof name === "string" ? name : "");
 }
 
 /** "" if it has none. */
