@@ -19,10 +19,10 @@ export class ControlServer {
     this.#path = path;
     this.#madeDir = madeDir;
     this.#server = createServer({ keepAlive: false }, (request, response) => {
-      const answer = request.method === "GET" ? answers[request.url ?? ""] : undefined;
-      response.statusCode = answer === undefined ? 404 : 200;
+      const [status, body] = answerTo(request.method === "GET" ? answers[request.url ?? ""] : undefined);
+      response.statusCode = status;
       response.setHeader("content-type", "application/json");
-      response.end(`${JSON.stringify(answer === undefined ? { error: "no such question" } : answer(), exact)}\n`);
+      response.end(`${body}\n`);
     });
   }
 
@@ -57,6 +57,16 @@ export class ControlServer {
     await new Promise((resolve) => this.#server.close(resolve));
     rmSync(this.#path, { force: true });
     if (this.#madeDir !== null && readdirSync(this.#madeDir).length === 0) rmdirSync(this.#madeDir);
+  }
+}
+
+/** Whatever goes wrong in answering is an answer too, and no reason to end the agent. */
+function answerTo(answer: (() => unknown) | undefined): readonly [status: number, body: string] {
+  if (answer === undefined) return [404, JSON.stringify({ error: "no such question" })];
+  try {
+    return [200, JSON.stringify(answer(), exact)];
+  } catch (error) {
+    return [500, JSON.stringify({ error: (error as Error).message })];
   }
 }
 

@@ -79,6 +79,8 @@ function load({ config, cgroup, recreateMaps }: InstallationOptions, pins: PinDi
     });
   } catch (error) {
     if (!(error instanceof BpfError) || error.log === null) throw error;
+    if (error.code === "ENOMEM")
+      throw new Refusal(["maps: the kernel has no memory for maps of these sizes: lower mapSizes"]);
     const log = error.log.trimEnd().split("\n").slice(-5).join("\n    ");
     throw new Refusal([`programs: the kernel's verifier does not accept them: ${error.message}\n    ${log}`]);
   }

@@ -28,6 +28,8 @@ export class NodePorts {
   /** How many units want a port, by nameOf(): two families share one. */
   readonly #wanted = new Map<string, { readonly port: number; units: number }>();
   #givesBack = false;
+  /** Some port has lost its last unit since the last look. */
+  #dropped = false;
   #warned = false;
 
   constructor(options: NodePortOptions) {
@@ -55,8 +57,9 @@ export class NodePorts {
   /** After it is programmed: what nobody wants any more is given back. */
   drop({ removed }: UnitDelta): void {
     for (const key of removed) this.#replace(key, []);
-    const { ours } = this.#options.reserved;
-    if (this.#givesBack && ours.length > this.#wanted.size) this.#reserve(this.#ports());
+    if (!this.#givesBack || !this.#dropped) return;
+    this.#dropped = false;
+    this.#reserve(this.#ports());
   }
 
   /** From now on an earlier agent's ports that no Service wants are not kept. */
@@ -92,7 +95,9 @@ export class NodePorts {
     }
     for (const port of before) {
       const wanted = this.#wanted.get(nameOf(port));
-      if (wanted !== undefined && --wanted.units === 0) this.#wanted.delete(nameOf(port));
+      if (wanted === undefined || --wanted.units > 0) continue;
+      this.#wanted.delete(nameOf(port));
+      this.#dropped = true;
     }
     return fresh;
   }

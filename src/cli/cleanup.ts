@@ -35,7 +35,7 @@ async function run(flags: Flags): Promise<number> {
   const { removed, left } = removePins(pinPaths(textFlag(flags, "bpffs", DEFAULT_BPFFS)));
   const done = [...removed];
   done.push(...releasePorts(reservedPortsFile(runDir)));
-  done.push(...removeFiles(runDir, [controlSocket(runDir)]));
+  done.push(...removeFiles(runDir, [controlSocket(runDir), `${reservedPortsFile(runDir)}.new`]));
   const stateDir = textFlag(flags, "stateDir", DEFAULT_STATE_DIR);
   done.push(...removeFiles(stateDir, [join(stateDir, "api-servers.json"), join(stateDir, "api-servers.json.new")]));
   for (const line of done) process.stdout.write(`removed ${line}\n`);

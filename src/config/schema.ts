@@ -5,7 +5,15 @@ import { isIP } from "node:net";
 import * as v from "valibot";
 
 const path = v.pipe(v.string(), v.startsWith("/", "must be an absolute path"));
-const size = v.pipe(v.number(), v.integer("must be a whole number"), v.minValue(2, "must be 2 or more"));
+const upTo = (most: number) =>
+  v.pipe(
+    v.number(),
+    v.integer("must be a whole number"),
+    v.minValue(2, "must be 2 or more"),
+    v.maxValue(most, `must be ${most} or less`),
+  );
+/** 128 times what ten thousand Services need; memory is taken for every entry of an array. */
+const size = upTo(2 ** 24);
 
 /** "10.0.0.0/8", "fd00::/8". */
 export function isCidr(text: string): boolean {
@@ -38,7 +46,7 @@ const mapSizes = v.strictObject({
   /** Endpoints, counted once for each ServicePort. */
   backends: v.nullish(size, 524_288),
   /** Places in the extents that are chosen from. */
-  slots: v.nullish(v.pipe(size, v.multipleOf(1024, "must be a multiple of 1024")), 1_048_576),
+  slots: v.nullish(v.pipe(upTo(2 ** 26), v.multipleOf(1024, "must be a multiple of 1024")), 1_048_576),
   /** Connected sockets whose peer is remembered without a hash. */
   sockets: v.nullish(
     v.pipe(

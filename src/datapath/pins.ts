@@ -13,13 +13,21 @@ import {
   unlinkSync,
 } from "node:fs";
 import { join } from "node:path";
-import { BpfError, BpfLink, sys } from "libbpf-ts";
+import { BpfError, BpfLink, BpfMap, BpfProgram, sys } from "libbpf-ts";
+import { MAP_NAMES } from "./maps.ts";
 import { AgentRunning, Refusal } from "./refusal.ts";
 
 const SCHEMA = 1;
-/** Sub-directories of a version; `-new` and `-old` are maps on their way in and out (programs.ts). */
-const KINDS = ["maps", "links", "progs"] as const;
-const STAGES = ["maps-new", "maps-old"] as const; // bpffs takes no dots in names
+type Entry = "directory" | "map" | "link" | "program";
+
+/** Sub-directories of a version, in the order of removal; `-new` and `-old` are maps on their way in and out (programs.ts). */
+const HOLDS: Readonly<Record<string, Exclude<Entry, "directory">>> = {
+  links: "link",
+  progs: "program",
+  maps: "map",
+  "maps-new": "map", // bpffs takes no dots in names
+  "maps-old": "map",
+};
 
 export interface PinPaths {
   /** <bpffs>/portolan, 0700: what the agent locks. */
@@ -39,41 +47,65 @@ export function pinPaths(bpffs: string): PinPaths {
 
 /** What forbids using the pin directory as it is; empty if nothing, or if it does not exist. Changes nothing. */
 export function pinProblems(paths: PinPaths): string[] {
-  if (!existsSync(paths.root)) return [];
-  const problems = foreignEntries(paths.root, isVersion);
+  if (!isThere(paths.root)) return [];
+  const problems = entryProblems(paths.root, "directory");
+  if (problems.length > 0) return problems;
+  problems.push(...foreignEntries(paths.root, "directory", isVersion));
   const newer = readdirSync(paths.root).filter((name) => isVersion(name) && Number(name.slice(1)) > SCHEMA);
   for (const name of newer) {
     problems.push(
       `${join(paths.root, name)} belongs to a newer portolan, and is left serving: run that release, or remove it with its own "portolan cleanup"`,
     );
   }
-  if (!existsSync(paths.version)) return problems;
-  problems.push(...foreignEntries(paths.version, (name) => [...KINDS, ...STAGES].some((kind) => kind === name)));
-  for (const kind of [...KINDS, ...STAGES]) {
-    const dir = join(paths.version, kind);
-    if (existsSync(dir)) problems.push(...foreignEntries(dir, (name) => /^pt_\w+(-new)?$/.test(name)));
+  problems.push(...foreignEntries(paths.version, "directory", (name) => name in HOLDS));
+  for (const [name, what] of Object.entries(HOLDS)) {
+    const isOurs = what === "map" ? isMapName : (pin: string) => /^pt_\w+(-new)?$/.test(pin);
+    problems.push(...foreignEntries(join(paths.version, name), what, isOurs));
   }
   return problems;
 }
 
 const isVersion = (name: string): boolean => /^v[1-9]\d*$/.test(name);
+const isMapName = (name: string): boolean => MAP_NAMES.some((known) => known === name);
 
-/** Of a directory: itself or entries owned by somebody else, and entries whose names are not ours. */
-function foreignEntries(dir: string, isOurs: (name: string) => boolean): string[] {
-  const owner = process.geteuid?.() ?? 0;
-  const problems = ownerProblem(dir, owner);
-  for (const name of readdirSync(dir)) {
+/** Entries of a directory whose names are not ours, or that are not what those names say; none if it is not there. */
+function foreignEntries(dir: string, wanted: Entry, isOurs: (name: string) => boolean): string[] {
+  if (!isDirectory(dir)) return [];
+  return readdirSync(dir).flatMap((name) => {
     const path = join(dir, name);
-    if (!isOurs(name)) problems.push(`${path} is not portolan's: remove it, or name another bpffs (--bpffs)`);
-    else problems.push(...ownerProblem(path, owner));
-  }
-  return problems;
+    if (isOurs(name)) return entryProblems(path, wanted);
+    return [`${path} is not portolan's: remove it, or name another bpffs (--bpffs)`];
+  });
 }
 
-function ownerProblem(path: string, owner: number): string[] {
+/** Somebody else's, or of another kind. */
+function entryProblems(path: string, wanted: Entry): string[] {
   const { uid } = lstatSync(path);
-  return uid === owner ? [] : [`${path} belongs to uid ${uid}, not to uid ${owner}: it is not adopted; remove it`];
+  const owner = process.geteuid?.() ?? 0;
+  if (uid !== owner) return [`${path} belongs to uid ${uid}, not to uid ${owner}: it is not adopted; remove it`];
+  return isA(path, wanted) ? [] : [`${path} is no ${wanted}: it is not adopted; remove it`];
 }
+
+/** Who may not ask the kernel hears of it when the pin is opened for use. */
+function isA(path: string, wanted: Entry): boolean {
+  if (wanted === "directory" || !lstatSync(path).isFile()) return wanted === "directory" && isDirectory(path);
+  try {
+    OPEN[wanted](path).close();
+  } catch (error) {
+    return !(error instanceof BpfError) || error.code !== "EINVAL";
+  }
+  return true;
+}
+
+const OPEN = {
+  map: (path: string) => BpfMap.open(path),
+  link: (path: string) => BpfLink.open(path),
+  program: (path: string) => BpfProgram.open(path),
+};
+
+/** Not by way of a symbolic link. */
+const isDirectory = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 /** The pin directory, made and locked by this process until it is closed or dies. */
 export class PinDirectory implements Disposable {
@@ -84,11 +116,15 @@ export class PinDirectory implements Disposable {
   /** Throws Refusal for a foreign or newer directory, AgentRunning if another agent holds it. */
   constructor(bpffs: string) {
     this.paths = pinPaths(bpffs);
-    const problems = pinProblems(this.paths);
-    if (problems.length > 0) throw new Refusal(problems);
     this.#make(this.paths.root);
     this.#lock = lockDirectory(this.paths.root);
-    // Under the lock nobody else makes or removes anything here.
+    // Looked at under the lock, when no other agent makes or removes anything here, nor a stranger the directory itself.
+    const problems = pinProblems(this.paths);
+    if (problems.length > 0) {
+      this.undo();
+      this[Symbol.dispose]();
+      throw new Refusal(problems);
+    }
     chmodSync(this.paths.root, 0o700);
     for (const dir of [this.paths.version, this.paths.links, this.paths.progs]) this.#make(dir);
   }
@@ -156,15 +192,16 @@ export interface Removal {
 export function removePins(paths: PinPaths): Removal {
   const removed: string[] = [];
   const left: string[] = [];
-  if (!existsSync(paths.root)) return { removed, left };
+  if (!isDirectory(paths.root)) return { removed, left: isThere(paths.root) ? [paths.root] : left };
   const lock = lockDirectory(paths.root);
   try {
-    if (existsSync(paths.links)) detachAll(paths.links);
-    for (const kind of ["links", "progs", "maps", ...STAGES]) {
+    if (isDirectory(paths.links)) detachAll(paths.links);
+    for (const kind of Object.keys(HOLDS)) {
       removeEntries(join(paths.version, kind), (name) => name.startsWith("pt_"), removed);
     }
     for (const dir of [paths.version, paths.root]) {
-      if (existsSync(dir) && readdirSync(dir).length > 0) left.push(...readdirSync(dir).map((name) => join(dir, name)));
+      if (isDirectory(dir) && readdirSync(dir).length > 0)
+        left.push(...readdirSync(dir).map((name) => join(dir, name)));
       removeEntries(dir, () => false, removed);
     }
   } finally {
@@ -188,10 +225,12 @@ function detachAll(links: string): void {
 
 /** Removes the entries that are ours, then the directory if it is empty. */
 function removeEntries(dir: string, isOurs: (name: string) => boolean, removed: string[]): void {
-  if (!existsSync(dir)) return;
+  if (!isDirectory(dir)) return;
   for (const name of readdirSync(dir).filter(isOurs)) {
-    unlinkSync(join(dir, name));
-    removed.push(join(dir, name));
+    const path = join(dir, name);
+    if (isDirectory(path)) continue;
+    unlinkSync(path);
+    removed.push(path);
   }
   if (readdirSync(dir).length > 0) return;
   rmdirSync(dir);

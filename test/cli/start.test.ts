@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starts that must not happen: what is wrong is named, the exit status says whose turn it is, and nothing stays behind.
 
-import { chownSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { BpfMap, BpfObject } from "libbpf-ts";
+import { BpfMap, BpfObject, BpfProgram } from "libbpf-ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { command } from "../support/daemon.ts";
 import { ANSWER, Bed, call, outcome, portolan, service, slice } from "./bed.ts";
@@ -150,4 +161,56 @@ test("a cgroup that is not there", async () => {
   expect(code).toBe(78);
   expect(stderr).toContain(`${bed.cgroup} is no cgroup v2 directory`);
   mkdirSync(bed.cgroup);
+});
+
+test("pins with names of ours that are something else", async () => {
+  const { agent } = await bed.synced();
+  await agent.stop();
+  const [maps, links, progs] = ["maps", "links", "progs"].map((kind) => join(bed.pins, kind)) as [
+    string,
+    string,
+    string,
+  ];
+  {
+    using program = BpfProgram.open(join(progs, "pt_connect4"));
+    program.pin(join(maps, "pt_later"));
+    unlinkSync(join(maps, "pt_stats"));
+    program.pin(join(maps, "pt_stats"));
+    program.pin(join(links, "pt_extra"));
+  }
+  mkdirSync(join(progs, "pt_dir"));
+  const refused = bed.run();
+  expect(await refused.exited).toEqual({ code: 78, signal: null });
+  expect(refused.log()).toContain(`${maps}/pt_later is not portolan's`);
+  expect(refused.log()).toContain(`${maps}/pt_stats is no map`);
+  expect(refused.log()).toContain(`${links}/pt_extra is no link`);
+  expect(refused.log()).toContain(`${progs}/pt_dir is no program`);
+  expect(bed.attached()).toHaveLength(11);
+  // All of it but the directory is pt_*, so it is removed.
+  const { code, stderr } = await bed.cli("cleanup");
+  expect([code, stderr]).toEqual([0, expect.stringContaining(`left alone, not of this portolan: ${progs}\n`)]);
+  expect(bed.attached()).toEqual([]);
+});
+
+test("a pin directory that is a link to another place is neither used nor emptied", async () => {
+  const { agent } = await bed.synced();
+  await agent.stop();
+  renameSync(join(bed.bpffs, "portolan"), join(bed.bpffs, "mine"));
+  symlinkSync("mine", join(bed.bpffs, "portolan"));
+  const refused = bed.run();
+  expect(await refused.exited).toEqual({ code: 78, signal: null });
+  expect(refused.log()).toContain(`${bed.bpffs}/portolan is no directory`);
+  expect((await bed.cli("cleanup")).stderr).toBe(`left alone, not of this portolan: ${bed.bpffs}/portolan\n`);
+  expect(bed.attached()).toHaveLength(11);
+});
+
+test("sizes beyond all reason", async () => {
+  const config = join(bed.dir, "config.yaml");
+  const write = (sizes: string): void =>
+    writeFileSync(config, `apiVersion: portolan.io/v1alpha1\nkind: PortolanConfiguration\nmapSizes: {${sizes}}\n`);
+  write("units: 1000000000000, slots: 67109888");
+  expect(await failedStart(1, [`--config=${config}`])).toMatch(
+    /mapSizes.units: must be 16777216 or less.*\n.*mapSizes.slots: must be 67108864 or less/,
+  );
+  expect(inBpffs()).toEqual([]);
 });

@@ -8,7 +8,7 @@ import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { NodePorts } from "../../../src/agent/node-ports.ts";
 import type { Unit, UnitDelta } from "../../../src/compile/unit.ts";
-import { PROTOCOL } from "../../../src/model/types.ts";
+import { PROTOCOL, PROTOCOL_NAME, type Protocol } from "../../../src/model/types.ts";
 import { ReservedPorts } from "../../../src/node/reserved-ports.ts";
 
 let dir: string;
@@ -26,13 +26,13 @@ function open(options: { reserve?: boolean; bindGuard?: boolean } = {}): NodePor
   return new NodePorts({ log: pino({ level: "silent" }), reserved: ports, reserve: true, bindGuard: true, ...options });
 }
 
-function unit(name: string, family: 4 | 6, nodePort: number): Unit {
+function unit(name: string, family: 4 | 6, nodePort: number, protocol: Protocol = PROTOCOL.TCP): Unit {
   return {
-    key: `ns/${name}/TCP/${family}`,
+    key: `ns/${name}/${PROTOCOL_NAME[protocol]}/${family}`,
     service: `ns/${name}`,
     name: `ns/${name}`,
     family,
-    protocol: PROTOCOL.TCP,
+    protocol,
     frontends:
       nodePort === 0
         ? []
@@ -95,5 +95,21 @@ test("switched off, it gives back what an earlier configuration reserved", () =>
   apply(open(), delta([unit("a", 4, 40_000)]));
   const off = open({ reserve: false });
   apply(off, delta([unit("a", 4, 40_000)]));
+  expect(reserved()).toBe("9000");
+});
+
+test("a port goes also beside one of two protocols, and beside one that others reserved", () => {
+  const ports = open();
+  ports.giveBack();
+  apply(
+    ports,
+    delta([unit("dns", 4, 40_053), unit("dns", 4, 40_053, PROTOCOL.UDP), unit("b", 4, 9000), unit("c", 4, 40_001)]),
+  );
+  expect(reserved()).toBe("9000,40001,40053");
+  apply(ports, delta([], ["ns/c/TCP/4"]));
+  expect(reserved()).toBe("9000,40053");
+  apply(ports, delta([], ["ns/dns/TCP/4", "ns/b/TCP/4"]));
+  expect(reserved()).toBe("9000,40053");
+  apply(ports, delta([], ["ns/dns/UDP/4"]));
   expect(reserved()).toBe("9000");
 });
