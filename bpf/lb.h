@@ -78,6 +78,20 @@ static __always_inline bool lb_serves_node_ports(struct scratch *scratch)
 }
 
 /*
+ * May the address be one of ours? Nearly every call to somewhere else ends here,
+ * at the price of one array load. The halves are hashed as they lie in memory.
+ */
+static __always_inline bool lb_may_be_ours(struct scratch *scratch, struct address address)
+{
+	__u64 hash =
+	    (address.low ^ (address.high >> 32 | address.high << 32)) * ADDRESS_BITS_MULTIPLIER;
+	__u32 bit = hash >> (64 - ADDRESS_BITS_LOG2);
+	struct address_bits *bits = scratch_element(scratch, &pt_address_bits, bit / 64);
+
+	return bits && (READ_ONCE(bits->word) >> (bit % 64) & 1);
+}
+
+/*
  * The frontend of an address and port. Not for loopback, nor for the unspecified
  * address, the key of the NodePort rows: what these mean depends on who asks.
  */
@@ -86,6 +100,8 @@ static __always_inline lb_frontend lb_find(struct scratch *scratch, struct addre
 {
 	lb_frontend frontend;
 
+	if (!lb_may_be_ours(scratch, address))
+		return 0;
 	lb_key(scratch, address, port, proto);
 	frontend = lb_row(scratch);
 	if (frontend)

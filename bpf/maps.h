@@ -22,6 +22,14 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 << (ADDRESS_BITS_LOG2 - 6));
+	__type(key, __u32);
+	__type(value, struct address_bits);
+} pt_address_bits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 131072);
 	__type(key, __u32);
 	__type(value, struct service);

@@ -34,6 +34,18 @@ struct frontend {
 	__u32 flags; /* enum frontend_flags */
 };
 
+/*
+ * pt_address_bits: a Bloom filter with one hash. The bit of every address in
+ * pt_frontends and pt_node_addrs is set; a call to an address whose bit is not set
+ * is nobody's, and looks up nothing else. Bits are set before their row is
+ * written, and are not cleared while programs run.
+ */
+#define ADDRESS_BITS_LOG2	19
+#define ADDRESS_BITS_MULTIPLIER 0x9e3779b97f4a7c15ULL
+struct address_bits {
+	__u64 word;
+};
+
 enum algorithm {
 	ALGORITHM_REJECT = 0,
 	ALGORITHM_DROP = 1,

@@ -2,6 +2,7 @@
 // The pinned maps as program/ writes them: arrays through their mmap, hashes by syscall or batch. Order is the caller's.
 
 import { type BpfError, BpfMap, type BpfObject, Btf, gracePeriod, type MmapView } from "libbpf-ts";
+import { AddressBits } from "./address-bits.ts";
 import { BackendArray } from "./backend-array.ts";
 import { FrontendCodec, NameCodec, NodeAddressCodec } from "./codecs.ts";
 import { checkEnums, type Layout, LayoutError, structLayout } from "./layout.ts";
@@ -9,6 +10,7 @@ import type { BackendRow, Capacity, FrontendKey, FrontendRow, MapPort, NameRow, 
 
 /** Every pinned map of schema v1. */
 export const MAP_NAMES = [
+  "pt_address_bits",
   "pt_frontends",
   "pt_services",
   "pt_slots",
@@ -26,6 +28,7 @@ export type MapName = (typeof MAP_NAMES)[number];
 
 /** The maps this class writes; the others are read by sockets.ts and dump.ts. */
 const PROGRAMMED = [
+  "pt_address_bits",
   "pt_frontends",
   "pt_services",
   "pt_slots",
@@ -50,6 +53,8 @@ export class Maps implements MapPort, Disposable {
   readonly #name: NameCodec;
   readonly #nodeAddress: NodeAddressCodec;
   readonly #service: Layout<"service">;
+  readonly #bitsView: MmapView;
+  readonly #bits: AddressBits;
   readonly #services: MmapView;
   readonly #serviceWords: DataView;
   readonly #slots: MmapView;
@@ -78,6 +83,8 @@ export class Maps implements MapPort, Disposable {
     structLayout(btf, "active");
     if (page.size !== page.bytes.backend_id) throw new LayoutError(["struct slot_page has more than backend ids"]);
     const mapping = { readOnly: this.#readOnly };
+    this.#bitsView = handles.pt_address_bits.mmap(mapping);
+    this.#bits = new AddressBits(this.#bitsView);
     this.#services = handles.pt_services.mmap(mapping);
     this.#serviceWords = new DataView(this.#services.buffer);
     this.#slots = handles.pt_slots.mmap(mapping);
@@ -91,6 +98,7 @@ export class Maps implements MapPort, Disposable {
       backends: Math.min(handles.pt_backends.info.maxEntries, handles.pt_active.info.maxEntries),
       slots: handles.pt_slots.info.maxEntries * (page.size / 4),
     };
+    if (!this.#readOnly) this.#coverAll();
   }
 
   /** The maps of a loaded object. Handles stay the object's; close() ends only the mappings. */
@@ -175,11 +183,13 @@ export class Maps implements MapPort, Disposable {
   }
 
   putFrontend(row: FrontendRow): void {
+    this.#cover(row.address);
     this.#handles.pt_frontends.set(this.#frontend.keys([row]), this.#frontend.values([row]));
     this.#writes++;
   }
 
   putFrontends(rows: readonly FrontendRow[]): number {
+    for (const { address } of rows) this.#cover(address);
     const map = this.#handles.pt_frontends;
     return this.#batch(map, this.#frontend.keys(rows), this.#frontend.values(rows), rows.length);
   }
@@ -189,6 +199,7 @@ export class Maps implements MapPort, Disposable {
   }
 
   putNodeAddress(address: Uint8Array, flags: number): void {
+    this.#cover(address);
     this.#handles.pt_node_addrs.set(this.#nodeAddress.key(address), this.#nodeAddress.value(flags));
     this.#writes++;
   }
@@ -260,7 +271,7 @@ export class Maps implements MapPort, Disposable {
   }
 
   close(): void {
-    for (const view of [this.#services, this.#slots, this.#backendView, this.#active]) view.close();
+    for (const view of [this.#bitsView, this.#services, this.#slots, this.#backendView, this.#active]) view.close();
     if (this.#owned) for (const map of Object.values(this.#handles)) map.close();
   }
 
@@ -272,6 +283,17 @@ export class Maps implements MapPort, Disposable {
   #countStore(): void {
     if (this.#readOnly) throw new TypeError("these maps were opened for reading only");
     this.#writes++;
+  }
+
+  /** Before the row with this address is written, so that no program takes a row for absent. */
+  #cover(address: Uint8Array): void {
+    if (this.#bits.cover(address)) this.#countStore();
+  }
+
+  /** The filter may be newer than the rows, or somebody's hand was in it. */
+  #coverAll(): void {
+    for (const { address } of this.frontends()) this.#cover(address);
+    for (const [address] of this.nodeAddresses()) this.#cover(address);
   }
 
   #serviceAt(id: number): number {

@@ -4,6 +4,7 @@
 // Set k of a Service has the IPv4 address k, so that whoever finds a backend can tell of which set it is.
 
 import type { BpfObject, MmapView } from "libbpf-ts";
+import { AddressBits } from "../../src/datapath/address-bits.ts";
 import { addressBytes, Codec } from "./codec.ts";
 import { ALGORITHM, BACKEND, extentWord, FRONTEND, PROTO } from "./table.ts";
 
@@ -27,6 +28,8 @@ export class FlipWriter {
   readonly #slots: MmapView;
   readonly #backends: MmapView;
   readonly #epochs: MmapView;
+  readonly #bitsView: MmapView;
+  readonly #bits: AddressBits;
   readonly #backend: Codec;
   readonly #flagsAt: number;
   readonly #generationAt: number;
@@ -38,6 +41,8 @@ export class FlipWriter {
     this.#slots = object.map("pt_slots").mmap();
     this.#backends = object.map("pt_backends").mmap();
     this.#epochs = object.map("probe_epochs").mmap();
+    this.#bitsView = object.map("pt_address_bits").mmap();
+    this.#bits = new AddressBits(this.#bitsView);
     using btf = object.btf();
     this.#backend = new Codec(btf, "backend");
     const at = (name: string): number => btf.struct("backend")?.members.find((m) => m.name === name)?.offset ?? -1;
@@ -61,6 +66,8 @@ export class FlipWriter {
     this.#publish(n, 1);
     yield;
     const { keys, values } = this.#frontend(n);
+    this.#bits.cover(keys.subarray(0, 16));
+    yield;
     this.#object.map("pt_frontends").set(keys, values);
     yield;
   }
@@ -109,7 +116,7 @@ export class FlipWriter {
   }
 
   close(): void {
-    for (const view of [this.#services, this.#slots, this.#backends, this.#epochs]) view.close();
+    for (const view of [this.#services, this.#slots, this.#backends, this.#epochs, this.#bitsView]) view.close();
   }
 
   #canary(n: number): number {

@@ -10,6 +10,7 @@ import fc from "fast-check";
 import { BpfMap, BpfObject, Btf, sys } from "libbpf-ts";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Unit } from "../../src/compile/unit.ts";
+import { addressBit } from "../../src/datapath/address-bits.ts";
 import { type DumpRow, dumpMap } from "../../src/datapath/dump.ts";
 import { checkEnums, NODE_ADDR, STAT_REASONS } from "../../src/datapath/layout.ts";
 import { MAP_NAMES, Maps } from "../../src/datapath/maps.ts";
@@ -107,6 +108,26 @@ test("what is programmed is read back, by the object and by pins alone", async (
   expect(() => pinned.setCluster(1, 0n)).toThrow("reading only");
 });
 
+test("a filter that is newer than the rows is made to let them through before anyone is asked", async () => {
+  const first = await started(maps);
+  first.apply({ upserted: [web, six], removed: [] });
+  first.setNodeAddresses([{ address: addressBytes("192.0.2.1"), flags: NODE_ADDR.MINE | NODE_ADDR.NODE_PORT }]);
+  await first.settled();
+  const isCovered = (text: string): boolean => {
+    const bit = addressBit(addressBytes(text));
+    const word = object.map("pt_address_bits").get(new Uint8Array(Uint32Array.of(Math.floor(bit / 64)).buffer));
+    return (((word?.[(bit % 64) >> 3] ?? 0) >> (bit % 8)) & 1) === 1;
+  };
+  const ours = ["10.96.0.1", "fd00::1", "192.0.2.1"];
+  expect(ours.map(isCovered)).toEqual([true, true, true]);
+  using bits = object.map("pt_address_bits").mmap();
+  new Uint8Array(bits.buffer).fill(0);
+  using again = Maps.ofObject(object);
+  expect(ours.map(isCovered)).toEqual([true, true, true]);
+  expect(isCovered("192.0.2.3")).toBe(false);
+  expect(again.writes).toBeGreaterThan(0);
+});
+
 test("another agent on the same pins adopts everything and writes nothing", async () => {
   const first = await started(maps);
   first.apply({ upserted: [web, six], removed: [] });
@@ -119,7 +140,8 @@ test("another agent on the same pins adopts everything and writes nothing", asyn
   await second.settled();
   expect(pinned.writes).toBe(0);
   second.setNodeAddresses([{ address: addressBytes("192.0.2.2"), flags: NODE_ADDR.MINE }]);
-  expect(pinned.writes).toBe(2);
+  // The new address's bit and row, and the old row.
+  expect(pinned.writes).toBe(3);
 });
 
 test("random histories end as they do in memory, ids all accounted for, across restarts", async () => {

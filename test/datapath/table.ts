@@ -2,6 +2,7 @@
 // Writes Services into the programs' maps for tests: the least that is right, one store after the other.
 
 import type { BpfMap, Btf } from "libbpf-ts";
+import { addressBit } from "../../src/datapath/address-bits.ts";
 import { addressBytes, Codec, type Decoded } from "./codec.ts";
 
 export const PROTO = { tcp: 6, udp: 17 } as const;
@@ -85,7 +86,16 @@ export class Table {
     return service;
   }
 
+  /** Lets calls to the address past the filter. */
+  #cover(address: string): void {
+    const bit = addressBit(addressBytes(address));
+    const word = Buffer.from(this.get("pt_address_bits", Math.floor(bit / 64)));
+    word.writeBigUInt64LE(word.readBigUInt64LE() | (1n << BigInt(bit % 64)));
+    this.#map("pt_address_bits").set(index(Math.floor(bit / 64)), word);
+  }
+
   addFrontend(service: Service, { address, port, flags = FRONTEND.clusterIp }: ServiceSpec["frontends"][number]): void {
+    this.#cover(address);
     this.#map("pt_frontends").set(
       this.codec("frontend_key").encode({ addr: addressBytes(address), port, proto: PROTO[service.proto] }),
       this.codec("frontend").encode({ service_id: service.id, flags }),
@@ -94,6 +104,7 @@ export class Table {
 
   /** A ClusterIP's other ports: refused. */
   addAnyPort(address: string): void {
+    this.#cover(address);
     this.#map("pt_frontends").set(
       this.codec("frontend_key").encode({ addr: addressBytes(address) }),
       this.codec("frontend").encode({ flags: FRONTEND.clusterIp | FRONTEND.anyPort }),
@@ -101,6 +112,7 @@ export class Table {
   }
 
   addNodeAddress(address: string): void {
+    this.#cover(address);
     this.#map("pt_node_addrs").set(addressBytes(address), this.codec("node_addr").encode({ flags: NODE_PORTS_HERE }));
   }
 
