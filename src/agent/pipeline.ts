@@ -10,6 +10,7 @@ import { Store } from "../model/store.ts";
 import { DeviceAddresses } from "../node/addresses.ts";
 import type { Source } from "../source/source.ts";
 import { addressTexts, cidrsOf, nodeAddresses } from "./device-addresses.ts";
+import { HeapTrim } from "./heap-trim.ts";
 import type { Installation } from "./installation.ts";
 import { Latency } from "./latency.ts";
 import type { NodePorts } from "./node-ports.ts";
@@ -38,6 +39,7 @@ export class Pipeline {
   readonly #options: PipelineOptions;
   readonly #store = new Store();
   readonly #latency = new Latency();
+  readonly #heap = new HeapTrim();
   readonly #problems: Problems;
   readonly #compiler: Compiler;
   readonly #loop: SyncLoop;
@@ -46,6 +48,9 @@ export class Pipeline {
   #tick: NodeJS.Timeout | null = null;
   #deviceAddresses: ReadonlySet<string> = new Set();
   #syncSec: number | null = null;
+  /** Spent on writing to the kernel so far, and when that was last done, on the monotonic clock. */
+  #writeMs = 0;
+  #appliedMs = 0;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
@@ -75,8 +80,8 @@ export class Pipeline {
     const sourceLog = new SourceLog(log);
     this.#tick = setInterval(() => {
       sourceLog.observe(source.status());
-      const { pending, failure } = installation.programmer.status();
-      if (pending.length > 0 || failure !== null) installation.programmer.retry();
+      if (installation.programmer.wantsRetry) installation.programmer.retry();
+      if (this.#loop.isSynced) this.#heap.tick(performance.now() - this.#appliedMs);
     }, TICK_MS);
     source.start(this.#loop);
     await Promise.race([stopped, this.#broken.promise]);
@@ -95,7 +100,9 @@ export class Pipeline {
   #apply(delta: UnitDelta): void {
     const { installation, nodePorts, log } = this.#options;
     nodePorts.add(delta);
-    const { added, changed, removed, refused, writes, durationMs } = installation.programmer.apply(delta);
+    const { added, changed, removed, refused, writes, writeMs, durationMs } = installation.programmer.apply(delta);
+    this.#writeMs += writeMs;
+    this.#appliedMs = performance.now();
     nodePorts.drop(delta);
     for (const { key, reason } of refused)
       log.warn({ unit: key, reason }, "not programmed; tried again when there is room");
@@ -108,7 +115,8 @@ export class Pipeline {
     this.#syncSec = (Date.now() - startedMs) / 1_000;
     const { units, endpoints, fill, writes, pending } = installation.programmer.status();
     const counts = { services: this.#store.serviceCount, units, frontends: fill.frontends.used, endpoints };
-    log.info({ ...counts, pending: pending.length, writes, seconds: this.#syncSec }, "in sync");
+    const writeMs = Math.round(this.#writeMs);
+    log.info({ ...counts, pending: pending.length, writes, writeMs, seconds: this.#syncSec }, "in sync");
   }
 
   /** Everything is known: what an earlier agent left and nobody wants goes. */

@@ -104,6 +104,7 @@ export class Programmer {
     const { units, removals } = this.#collect(delta);
     this.#planner.begin();
     for (const unit of units) this.#plan(unit, round);
+    const plannedMs = performance.now();
     this.#name(round);
     const live = round.changes.filter((change) => change.failure === null);
     for (const change of live) this.#writer.writeSets(change);
@@ -113,11 +114,13 @@ export class Programmer {
     for (const key of removals) this.#remove(key, round);
     this.#sweep();
     this.#quarantine.add(round);
-    const durationMs = performance.now() - startMs;
+    const endMs = performance.now();
+    const durationMs = endMs - startMs;
     this.#applies++;
     this.#last = { atMs: Date.now(), durationMs };
     const { added, changed, removed, unchanged, refused } = round;
-    return { added, changed, removed, unchanged, refused, writes: this.#port.writes - writes, durationMs };
+    const spent = { writes: this.#port.writes - writes, durationMs, writeMs: endMs - plannedMs };
+    return { added, changed, removed, unchanged, refused, ...spent };
   }
 
   /** Tries again everything that is pending, and frees what a failed grace period left. */
@@ -126,6 +129,11 @@ export class Programmer {
     this.#nodeAddresses.write();
     this.#quarantine.kick();
     return this.apply({ upserted: [], removed: [] });
+  }
+
+  /** Whether retry() has anything to do; costs nothing to ask. */
+  get wantsRetry(): boolean {
+    return this.#pending.size > 0 || this.#failure() !== null;
   }
 
   /** From the next apply() on, units found at start that nobody asked for are removed. */
@@ -167,7 +175,7 @@ export class Programmer {
       applies: this.#applies,
       lastApplyMs: this.#last.atMs,
       lastApplyDurationMs: this.#last.durationMs,
-      failure: this.#quarantine.failure ?? this.#nodeAddresses.failure ?? this.#rowFailure,
+      failure: this.#failure(),
     };
   }
 
@@ -179,6 +187,10 @@ export class Programmer {
       const removing = pending !== undefined && pending.unit === null;
       yield { state, condition: removing ? "removing" : condition, reason: pending?.reason ?? null };
     }
+  }
+
+  #failure(): string | null {
+    return this.#quarantine.failure ?? this.#nodeAddresses.failure ?? this.#rowFailure;
   }
 
   #adopt(found: Recovered): void {

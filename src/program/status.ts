@@ -23,7 +23,9 @@ export interface ApplyReport {
   /** Tried in this call and not done. */
   readonly refused: readonly PendingUnit[];
   readonly writes: number;
+  /** The whole call, and its part after planning, in which the writes are. */
   readonly durationMs: number;
+  readonly writeMs: number;
 }
 
 export interface MapFill {

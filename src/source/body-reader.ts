@@ -31,13 +31,37 @@ export async function readBody(
   };
   watchSilence(idleMs);
   try {
-    for await (const chunk of response as AsyncIterable<Buffer>) {
+    await drain(response, (chunk) => {
       heardMs = clock.now();
       onChunk(chunk, process.hrtime.bigint());
-      if (slicer.due) await slicer.next();
-    }
+      return slicer.due ? slicer.next() : null;
+    });
   } finally {
     cancel();
     response.destroy();
   }
+}
+
+/**
+ * Every chunk in the very turn it came in: an async iterator would add a tick and some promises to each event. While
+ * what `take` answers is pending the stream rests.
+ */
+function drain(response: IncomingMessage, take: (chunk: Buffer) => Promise<void> | null): Promise<void> {
+  return new Promise((resolve, reject) => {
+    response.on("error", reject);
+    response.on("end", resolve);
+    response.on("close", () => reject(new Error("closed before its end")));
+    response.on("data", (chunk: Buffer) => {
+      if (response.destroyed) return;
+      try {
+        const pause = take(chunk);
+        if (pause === null) return;
+        response.pause();
+        pause.then(() => response.resume(), reject);
+      } catch (error) {
+        reject(error);
+        response.destroy();
+      }
+    });
+  });
 }
