@@ -7,10 +7,20 @@ const rooted = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_0
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/scenarios/**/*.test.ts"], testTimeout: 60_000 } },
+      {
+        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/scenarios/**/*.test.ts"], testTimeout: 60_000 },
+      },
       { test: { name: "datapath", include: ["test/datapath/**/*.test.ts"], ...rooted } },
       { test: { name: "cli", include: ["test/cli/**/*.test.ts"], ...rooted } },
-      { test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], ...rooted, testTimeout: 180_000, hookTimeout: 300_000 } },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          ...rooted,
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
+        },
+      },
     ],
   },
 });

@@ -14,7 +14,9 @@ const result = await build({
   metafile: true,
   legalComments: "none",
   define: { PORTOLAN_VERSION: JSON.stringify(version) },
-  banner: { js: "import { createRequire as requireFor } from 'node:module'; const require = requireFor(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as requireFor } from 'node:module'; const require = requireFor(import.meta.url);",
+  },
   logLevel: "warning",
 });
 writeFileSync("dist/meta.json", JSON.stringify(result.metafile));

@@ -16,7 +16,10 @@ const suites = [
   { name: "datapath", vitest: ["--project", "datapath"] },
   { name: "cli", vitest: ["--project", "cli"] },
   { name: "kill", command: ["node", "bench/bench.ts", "kill"] },
-  { name: "kube-build", command: ["test/kube/build.sh", "etcd", "kube-apiserver", "kube-controller-manager", "kubectl"] },
+  {
+    name: "kube-build",
+    command: ["test/kube/build.sh", "etcd", "kube-apiserver", "kube-controller-manager", "kubectl"],
+  },
   { name: "e2e", vitest: ["--project", "e2e"] },
 ];
 

@@ -19,7 +19,8 @@ export class SourceLog {
     // Between two tries the reason is gone for a moment: only a source that is synced is back.
     if (!away && state !== "synced") return;
     this.#away = away;
-    if (away) this.#log.warn({ source, peer, reason }, "the source is away; what is programmed stays, and it is tried again");
+    if (away)
+      this.#log.warn({ source, peer, reason }, "the source is away; what is programmed stays, and it is tried again");
     else this.#log.info({ source, peer }, "the source is back");
   }
 }

@@ -26,7 +26,10 @@ test("the account may read what is compiled, report events, and nothing else", a
     kind: "SelfSubjectRulesReview",
     spec: { namespace: "default" },
   };
-  const answer = await bed.plane.kubectlAsAgent(["create", "--validate=false", "-f", "-", "-o", "json"], JSON.stringify(review));
+  const answer = await bed.plane.kubectlAsAgent(
+    ["create", "--validate=false", "-f", "-", "-o", "json"],
+    JSON.stringify(review),
+  );
   const { resourceRules } = (JSON.parse(answer) as { status: { resourceRules: ResourceRule[] } }).status;
   const granted = resourceRules.flatMap(({ apiGroups, resources, verbs }) =>
     apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${group}/${resource}`))),
