@@ -32,8 +32,14 @@ export function formatTable<Row>(
   return alignColumns(lines);
 }
 
-/** Any rectangle of text, aligned; no blanks at line ends. */
-export function alignColumns(lines: readonly (readonly string[])[]): string {
+/** Whatever a file's name or a manifest brings along: shown, and not carried out by the terminal. */
+const plain = (cell: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  cell.replace(/[\x00-\x1f\x7f-\x9f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
+
+/** Any rectangle of text, aligned; no blanks at line ends, no control characters. */
+export function alignColumns(given: readonly (readonly string[])[]): string {
+  const lines = given.map((line) => line.map(plain));
   const widths: number[] = [];
   for (const line of lines) {
     line.forEach((cell, i) => {

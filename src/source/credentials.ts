@@ -121,7 +121,7 @@ export class Credentials {
 
   #headers(): Record<string, string> {
     const { user, tokenFile } = this.#config;
-    const token = tokenFile === null ? user.token : readFileSync(tokenFile, "utf8");
+    const token = tokenFile === null ? user.token : readNamed(tokenFile).toString("utf8");
     const headers: Record<string, string> = {};
     if (token) headers["Authorization"] = `Bearer ${token.trim()}`;
     else if (user.username) {
@@ -149,8 +149,17 @@ export class Credentials {
 }
 
 function read(file: string | undefined, data: string | undefined): Buffer | null {
-  if (file) return readFileSync(file);
+  if (file) return readNamed(file);
   return data ? Buffer.from(data, "base64") : null;
+}
+
+/** A directory's EISDIR comes without the path. */
+function readNamed(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw Object.assign(error as NodeJS.ErrnoException, { path });
+  }
 }
 
 /** Replaced and rewritten files differ in this; "" if there is none. */

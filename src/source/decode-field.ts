@@ -111,7 +111,7 @@ export function describe(value: unknown): string {
   if (typeof value === "string")
     return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}\u2026` : value);
   if (typeof value === "number" || typeof value === "boolean" || value === null) return String(value);
-  return Array.isArray(value) ? "a list" : `a ${typeof value}`;
+  return Array.isArray(value) ? "a list" : `an ${typeof value}`; // an object: all else is no value of JSON or YAML
 }
 
 /** Past this many different strings the table starts anew, so that churn of names cannot grow it without end. */

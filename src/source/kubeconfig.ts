@@ -83,8 +83,13 @@ async function parse(text: string): Promise<JsonObject> {
   try {
     root = JSON.parse(text);
   } catch {
-    const yaml = await import("yaml");
-    root = yaml.parse(text, { logLevel: "silent" });
+    const { LineCounter, parseDocument } = await import("yaml");
+    const lineCounter = new LineCounter();
+    // Without the excerpt of a "pretty" error: it would put secrets into the log.
+    const document = parseDocument(text, { lineCounter, prettyErrors: false });
+    const error = document.errors[0];
+    if (error !== undefined) throw new Error(`line ${lineCounter.linePos(error.pos[0]).line}: ${error.message}`);
+    root = document.toJS();
   }
   if (!isObject(root)) throw new Error("is not a kubeconfig");
   return root;

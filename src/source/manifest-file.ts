@@ -38,11 +38,16 @@ export class ManifestError extends Error {
 const MAX_ALIASES = 100;
 const MAX_LIST_DEPTH = 4;
 
-/** Throws ManifestError. A file is good as a whole or not at all, so that half of one is never taken for its wish. */
-export async function parseManifestFile(name: string, text: string): Promise<ManifestFile> {
+/** Throws ManifestError, or the reason of `stop`. A file is good as a whole or not at all, so that half of one is never taken for its wish. */
+export async function parseManifestFile(name: string, text: string, stop?: AbortSignal): Promise<ManifestFile> {
   const reader = new ManifestReader();
   if (name.endsWith(".json")) reader.add(parseJson(text), 1, 0);
-  else for await (const document of parseYaml(text)) reader.add(document.value, document.line, 0);
+  else {
+    for await (const document of parseYaml(text)) {
+      stop?.throwIfAborted();
+      reader.add(document.value, document.line, 0);
+    }
+  }
   return reader;
 }
 

@@ -54,16 +54,17 @@ export class ManifestFolder {
 
   /**
    * Reads what changed since the last call. `unsettled`: some file was being written and wants another look.
-   * Throws if the folder itself cannot be read; nothing is forgotten then.
+   * Throws if the folder itself cannot be read, or the reason of `stop`; nothing is forgotten then.
    */
-  async read(): Promise<{ changed: boolean; unsettled: boolean }> {
+  async read(stop: AbortSignal): Promise<{ changed: boolean; unsettled: boolean }> {
     const files = new Map<string, FileState>();
     const slicer = new Slicer();
     let unsettled = false;
     let changed = false;
     for (const path of await this.#list()) {
       const before = this.#files.get(path) ?? null;
-      const now = await this.#look(path, before);
+      const now = await this.#look(path, before, stop);
+      stop.throwIfAborted();
       if (now === "gone") continue;
       if (now === "unsettled") unsettled = true;
       else if (now !== before) changed = true;
@@ -82,7 +83,7 @@ export class ManifestFolder {
     return manifests.sort().map((name) => join(this.#path, name));
   }
 
-  async #look(path: string, before: FileState | null): Promise<FileState | "gone" | "unsettled"> {
+  async #look(path: string, before: FileState | null, stop: AbortSignal): Promise<FileState | "gone" | "unsettled"> {
     let signature = before?.signature ?? "";
     try {
       const stats = await stat(path, { bigint: true });
@@ -93,7 +94,7 @@ export class ManifestFolder {
       if (stats.size > MAX_FILE_BYTES) throw new ManifestError(0, "is larger than 256 MiB");
       const text = await readFile(path, "utf8");
       if (signatureOf(await stat(path, { bigint: true })) !== signature) return "unsettled";
-      return { signature, held: await parseManifestFile(path, text.replace(/^\ufeff/, "")), broken: null };
+      return { signature, held: await parseManifestFile(path, text.replace(/^\ufeff/, ""), stop), broken: null };
     } catch (error) {
       return (await isGone(path, error)) ? "gone" : broken(path, signature, before, error);
     }

@@ -29,6 +29,7 @@ export class ManifestSource implements Source {
   readonly #settleMs: number;
   readonly #folder: ManifestFolder;
   readonly #watch: DirectoryWatch;
+  readonly #stop = new AbortController();
   #sink: SourceSink | null = null;
   #scanning: Promise<void> | null = null;
   #rescan = false;
@@ -68,6 +69,7 @@ export class ManifestSource implements Source {
 
   async stop(): Promise<void> {
     this.#sink = null;
+    this.#stop.abort();
     this.#watch.stop();
     this.#cancelRetry?.();
     await this.#scanning;
@@ -103,7 +105,7 @@ export class ManifestSource implements Source {
     while (this.#rescan && this.#sink !== null) {
       this.#rescan = false;
       try {
-        const { changed, unsettled } = await this.#folder.read();
+        const { changed, unsettled } = await this.#folder.read(this.#stop.signal);
         this.#away = null;
         this.#scans++;
         this.#lastHeardNs = process.hrtime.bigint();

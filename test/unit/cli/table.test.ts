@@ -40,3 +40,7 @@ test("big integers are exact in JSON and YAML", async () => {
   expect(JSON.parse(await formatDocument(value, "json"))).toEqual({ small: 5, big: "1152921504606846976" });
   expect(await formatDocument(value, "yaml")).toBe('small: 5\nbig: "1152921504606846976"\n');
 });
+
+test("control characters of a file name or a manifest are shown, not carried out", () => {
+  expect(alignColumns([["a\u001b[2J\n\u009bx", "ü"]])).toBe("a\\x1b[2J\\x0a\\x9bx   ü\n");
+});

@@ -104,7 +104,12 @@ test("a service account", async () => {
 test.each<[string, () => string, RegExp]>([
   ["no such file", () => "/nonexistent/config", /^kubeconfig \/nonexistent\/config: does not exist$/],
   ["a folder", () => directory, /is a directory/],
-  ["no YAML", () => write("k", "a: [b"), /kubeconfig .*k: .+/],
+  ["no YAML", () => write("k", "token: secret\na: [b"), /^kubeconfig \S*k: line 2: [^\n]*\]$/],
+  [
+    "a directory for a file",
+    () => kubeconfig(directory, SERVER, { cluster: { "certificate-authority": "." } }),
+    /^kubeconfig \S+: \S+ is a directory$/,
+  ],
   ["no object", () => write("k", "just text"), /is not a kubeconfig/],
   ["no context", () => write("k", "{}"), /current-context "" is not one of its contexts/],
   ["no server", () => kubeconfig(directory, ""), /clusters\[0\]\.cluster\.server is missing/],

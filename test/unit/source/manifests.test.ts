@@ -327,3 +327,13 @@ test("after stop nothing is delivered any more", async () => {
   await new Promise((resolve) => setTimeout(resolve, 80));
   expect(sink.log).toHaveLength(calls);
 });
+
+test("stop does not wait for the end of a long file", async () => {
+  put("long.yaml", Array.from({ length: 20_000 }, (_, i) => service(`s${i}`, "10.0.0.1")).join("---\n"));
+  const started = start();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const before = performance.now();
+  await started.stop();
+  expect(performance.now() - before).toBeLessThan(500);
+  expect(sink.log).toEqual([]);
+});
