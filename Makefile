@@ -10,7 +10,7 @@ BPF_OBJECTS := $(patsubst bpf/%.bpf.c,dist/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
 ADDON_SOURCES := $(wildcard native/src/*) native/binding.gyp native/build.mjs native/package.json
 TYPESCRIPT := $(shell find src -name '*.ts' 2>/dev/null)
 
-.PHONY: all setup build addon bpf bundle demo test test-kernels lint format bench bench-full bench-control bench-kill install clean
+.PHONY: all setup build addon bpf bundle demo test test-kernels test-cluster lint format bench bench-full bench-control bench-kill install clean
 
 all: setup
 	@$(MAKE) --no-print-directory build
@@ -55,6 +55,11 @@ test: all
 test-kernels: EXTRA_PACKAGES = qemu-system-x86 busybox-static cpio kmod
 test-kernels: all
 	@test/kernels/run.sh
+
+# A cluster of two nodes made by kubeadm, without kube-proxy, on this machine: minutes, so not part of test.
+test-cluster: EXTRA_PACKAGES = runc
+test-cluster: all
+	@node test/cluster/run.ts
 
 lint: all
 	@scripts/lint.sh

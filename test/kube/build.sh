@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the parts of a real control plane that tests and benchmarks run, from the Go module proxy alone, into a cache
-# folder outside the tree: only what is missing there. Prints the folder last.
+# Builds the parts of a real cluster that tests and benchmarks run, from the Go module proxy alone, into a cache folder
+# outside the tree: only what is missing there. Prints the folder last.
 #   test/kube/build.sh [NAME ...]     default: etcd kube-apiserver kube-controller-manager kube-proxy kubectl
-# Every command of Kubernetes named in go.mod may be asked for. PORTOLAN_CACHE moves the cache.
+# Every command named in a go.mod here may be asked for: Kubernetes, etcd, containerd, CNI plugins, CoreDNS.
+# PORTOLAN_CACHE moves the cache.
 set -euo pipefail
 
 kubernetes=v1.36.3
@@ -25,9 +26,14 @@ version_flags() {
 build() {
 	local name=$1 module=$here package=k8s.io/kubernetes/cmd/$1 flags started=$SECONDS
 	flags=$(version_flags)
-	if [ "$name" = etcd ]; then
-		module=$here/etcd package=go.etcd.io/etcd/server/v3 flags="-s -w"
-	fi
+	case $name in
+	etcd) module=$here/etcd package=go.etcd.io/etcd/server/v3 ;;
+	containerd | containerd-shim-runc-v2 | ctr) module=$here/containerd package=github.com/containerd/containerd/v2/cmd/$name ;;
+	ptp | loopback) module=$here/cni package=github.com/containernetworking/plugins/plugins/main/$name ;;
+	host-local) module=$here/cni package=github.com/containernetworking/plugins/plugins/ipam/$name ;;
+	coredns) module=$here/coredns package=github.com/coredns/coredns ;;
+	esac
+	[ "$module" = "$here" ] || flags="-s -w"
 	partial=$out/.$name.$$
 	echo "building $name"
 	(cd "$module" && go build -mod=readonly -trimpath -buildvcs=false -ldflags "$flags" -o "$partial" "$package")

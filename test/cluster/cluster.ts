@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// From programs to a cluster of two nodes that are Ready, without a Service proxy: containerd, kubeadm, CNI.
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { command, eventually } from "../support/daemon.ts";
+import { kubeBinaries } from "../support/kube.ts";
+import { type Bed, ip } from "./bed.ts";
+import { archiveImages, type Image } from "./images.ts";
+import {
+  cniConfig,
+  containerdConfig,
+  ignoredPreflight,
+  kubeadmConfig,
+  kubeletUnit,
+  podRoute,
+  repository,
+} from "./kubeadm.ts";
+import { ClusterNode } from "./node.ts";
+
+const controlPlanePrograms = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
+const runtimePrograms = ["containerd", "containerd-shim-runc-v2", "ctr", "ptp", "loopback", "host-local"];
+const programs = [...controlPlanePrograms, "coredns", "kubeadm", "kubelet", "kubectl", ...runtimePrograms];
+
+const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+
+/** The image of the program in test/cluster/pod. */
+export const podImage = `${repository}/pod:1`;
+
+export class Cluster {
+  readonly nodes: readonly [ClusterNode, ClusterNode];
+
+  private constructor(nodes: readonly [ClusterNode, ClusterNode]) {
+    this.nodes = nodes;
+  }
+
+  /** `kube` is the folder that buildPrograms() gives; `say` is told of every stage that is done. */
+  static async start(bed: Bed, kube: string, say: (stage: string) => void): Promise<Cluster> {
+    const opt = await installOpt(bed);
+    const images = await imageNames(kube);
+    await archive(images, kube, opt);
+    say("images made");
+    const options = { programs: kube, opt };
+    const nodes = [
+      await ClusterNode.start(bed, { ...options, index: 1 }),
+      await ClusterNode.start(bed, { ...options, index: 2 }),
+    ] as const;
+    const cluster = new Cluster(nodes);
+    await Promise.all(nodes.map((node) => startRuntime(node, images.get("pause") ?? "")));
+    say("containerd runs, images imported");
+    await cluster.#kubeadm(images);
+    say("kubeadm has made the control plane, both nodes have joined");
+    await cluster.#connectPods();
+    await cluster.kubectl(["wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"], "", 130_000);
+    say("nodes are Ready");
+    return cluster;
+  }
+
+  /** kubectl as admin, on the first node; `input` is its standard input. Gives standard output. */
+  kubectl(args: readonly string[], input = "", timeoutMs = 90_000): Promise<string> {
+    return this.nodes[0].run(["kubectl", ...args], input, timeoutMs);
+  }
+
+  /** Creates or changes objects, all in one call. */
+  async apply(objects: readonly object[]): Promise<void> {
+    await this.kubectl(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
+  }
+
+  async #kubeadm(images: ReadonlyMap<string, string>): Promise<void> {
+    const version = images.get("kube-apiserver")?.split(":")[1] ?? "";
+    for (const node of this.nodes) {
+      node.writeEtc("kubernetes/kubeadm.yaml", kubeadmConfig(node, this.nodes[0], version));
+      node.start("kubelet", ["sh", "-c", kubeletUnit]);
+    }
+    const withConfig = ["--config=/etc/kubernetes/kubeadm.yaml", ignoredPreflight];
+    await this.nodes[0].run(["kubeadm", "init", ...withConfig, "--skip-phases=addon/kube-proxy"], "", 300_000);
+    await this.nodes[1].run(["kubeadm", "join", ...withConfig], "", 300_000);
+  }
+
+  /** What a CNI's agent does: every node's plugin configuration, and routes between the nodes. */
+  async #connectPods(): Promise<void> {
+    for (const node of this.nodes) {
+      const cidrs = await eventually(`${node.name} has ranges for its pods`, async () => {
+        const found = await this.kubectl(["get", "node", node.name, "-o=jsonpath={.spec.podCIDRs[*]}"]);
+        return found === "" ? undefined : found.split(" ");
+      });
+      for (const other of this.nodes) {
+        if (other !== node)
+          await ip(
+            other.netns,
+            cidrs.map((cidr) => podRoute(cidr, node)),
+          );
+      }
+      node.writeEtc("cni/net.d/10-pods.conflist", cniConfig(cidrs));
+    }
+  }
+}
+
+/** Gives the folder of the programs; the first time on a machine it builds them, which takes minutes and is shown. */
+export async function buildPrograms(): Promise<string> {
+  const { status } = spawnSync(path("../kube/build.sh"), programs, { stdio: "inherit" });
+  if (status !== 0) throw new Error("test/kube/build.sh failed");
+  return await kubeBinaries(programs);
+}
+
+/** What the nodes see as /opt: portolan as `make install` lays it down, the pod program, images. */
+async function installOpt(bed: Bed): Promise<string> {
+  const opt = join(bed.folder, "opt");
+  mkdirSync(join(opt, "kube"), { recursive: true });
+  await command([path("../../scripts/install.sh"), join(opt, "portolan")]);
+  const flags = ["-trimpath", "-buildvcs=false", "-ldflags=-s -w"];
+  const environment = ["env", "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOWORK=off", "GOFLAGS="];
+  await command(
+    [...environment, "go", "build", "-C", path("pod"), ...flags, "-o", join(opt, "pod"), "."],
+    {},
+    "",
+    300_000,
+  );
+  return opt;
+}
+
+/** The images kubeadm of this version asks for, by their last name. */
+async function imageNames(kube: string): Promise<Map<string, string>> {
+  const version = (await command([join(kube, "kubeadm"), "version", "-o=short"])).trim();
+  const wanted = ["--image-repository", repository, "--kubernetes-version", version];
+  const list = await command([join(kube, "kubeadm"), "config", "images", "list", ...wanted]);
+  return new Map(
+    list
+      .trimEnd()
+      .split("\n")
+      .map((name) => [/([^/]+):/.exec(name)?.[1] ?? "", name]),
+  );
+}
+
+async function archive(names: ReadonlyMap<string, string>, kube: string, opt: string): Promise<void> {
+  const named = (name: string): string => names.get(name) ?? `${repository}/${name}`;
+  const ofKube = (program: string, folder: string): Image => {
+    return { name: named(program), program: join(kube, program), path: `${folder}/${program}` };
+  };
+  const pod = { program: join(opt, "pod"), path: "/pod" };
+  await archiveImages(
+    join(opt, "node1.tar"),
+    controlPlanePrograms.map((program) => ofKube(program, "/usr/local/bin")),
+  );
+  await archiveImages(join(opt, "every-node.tar"), [
+    ofKube("coredns", ""),
+    { ...pod, name: podImage },
+    { ...pod, name: named("pause"), args: ["idle"] },
+  ]);
+}
+
+async function startRuntime(node: ClusterNode, pauseImage: string): Promise<void> {
+  node.writeEtc("containerd/config.toml", containerdConfig(pauseImage));
+  const containerd = node.start("containerd", ["containerd", "--config=/etc/containerd/config.toml"]);
+  await containerd.until("answers", async () => {
+    await node.run(["ctr", "version"]);
+    return true;
+  });
+  for (const archive of node.name === "node1" ? ["node1", "every-node"] : ["every-node"]) {
+    await node.run(["ctr", "--namespace=k8s.io", "images", "import", `/opt/${archive}.tar`], "", 300_000);
+  }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// `make test-cluster`: does portolan serve a real cluster that has no kube-proxy? Makes a cluster of two nodes with
+// kubeadm in namespaces of this machine, one agent a node, checks every call, kills and starts the agents, and takes it
+// all away again. Root, some minutes, 2 GB of memory. PORTOLAN_LOGS=FOLDER keeps the logs.
+
+import { cpSync, existsSync } from "node:fs";
+import { Agent, makeAccount } from "./agent.ts";
+import { Bed, removeBed } from "./bed.ts";
+import { type Caller, findCallers } from "./callers.ts";
+import { checkCalls, checkSpread, checkWithoutProxy } from "./calls.ts";
+import { Checks } from "./checks.ts";
+import { buildPrograms, Cluster } from "./cluster.ts";
+import { backendsOf, deploy, replaceBackends, type Web } from "./workload.ts";
+
+interface Scene {
+  readonly cluster: Cluster;
+  readonly agents: readonly Agent[];
+  readonly web: Web;
+  readonly callers: readonly Caller[];
+}
+
+const say = (stage: string): void => console.log(`\n${(performance.now() / 1000).toFixed(1)} s  ${stage}`);
+
+async function setScene(bed: Bed, kube: string): Promise<Scene> {
+  const cluster = await Cluster.start(bed, kube, say);
+  const web = await deploy(cluster);
+  await makeAccount(cluster);
+  say("backends and clients are Ready");
+  return { cluster, web, agents: cluster.nodes.map((node) => new Agent(node)), callers: await findCallers(cluster) };
+}
+
+/** The story of a cluster, each step a few checks. */
+async function checkCluster(checks: Checks, { cluster, agents, web, callers }: Scene): Promise<void> {
+  const called = { web, backends: await backendsOf(cluster) };
+  await checkWithoutProxy(checks, callers, called);
+
+  say("the agents start");
+  await startAgents(checks, agents);
+  await checks.check("both CoreDNS pods Ready", () => coreDnsReady(cluster));
+  await checkCalls(checks, callers, called);
+
+  say("kill -9 of both agents");
+  for (const agent of agents) await checks.check(`${agent.node.name}, agent killed`, () => agent.kill());
+  await checkCalls(checks, callers, called);
+
+  say("the agents start again");
+  await startAgents(checks, agents, 0);
+
+  say("every backend is replaced");
+  await replaceBackends(cluster);
+  const replaced = { web, backends: await backendsOf(cluster) };
+  for (const caller of callers) await checkSpread(checks, caller, replaced);
+}
+
+/** `writes`: how many there must be until an agent is in sync. */
+async function startAgents(checks: Checks, agents: readonly Agent[], writes?: number): Promise<void> {
+  for (const agent of agents) {
+    const wanted = writes === undefined ? "" : ` after ${writes} writes`;
+    await checks.check(`${agent.node.name}, agent in sync${wanted}`, async () => {
+      const seen = await agent.start();
+      const said = `${seen.units} units, ${seen.writes} writes, ${seen.seconds} s`;
+      if (writes !== undefined && seen.writes !== writes) throw new Error(said);
+      return said;
+    });
+  }
+}
+
+async function coreDnsReady(cluster: Cluster): Promise<string> {
+  const pods = ["--namespace=kube-system", "pod", "--selector=k8s-app=kube-dns"];
+  const started = performance.now();
+  await cluster.kubectl(["wait", "--for=condition=Ready", ...pods, "--timeout=60s"]);
+  const names = (await cluster.kubectl(["get", ...pods, "-o=name"])).trim().split("\n");
+  if (names.length !== 2) throw new Error(`there are ${names.length}: ${names.join(", ")}`);
+  return `after ${((performance.now() - started) / 1000).toFixed(1)} s`;
+}
+
+/** Takes the bed away when this process ends, however it ends; SIGKILL alone leaves something for the next run to remove. */
+function removeAtExit(bed: Bed): void {
+  const signals = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+  for (const [signal, code] of Object.entries(signals)) process.once(signal, () => process.exit(code));
+  process.once("exit", () => {
+    const logs = process.env["PORTOLAN_LOGS"];
+    if (logs && existsSync(bed.logs)) cpSync(bed.logs, logs, { recursive: true });
+    removeBed(bed.name);
+  });
+}
+
+async function main(): Promise<number> {
+  if (process.getuid?.() !== 0) throw new Error("the test cluster needs root: namespaces, cgroups, mounts");
+  const kube = await buildPrograms();
+  const checks = new Checks();
+  const bed = await Bed.make(removeAtExit);
+  const scene = await setScene(bed, kube);
+  await checkCluster(checks, scene);
+  if (checks.failed > 0) for (const { node, logTail } of scene.agents) console.log(`\n${node.name}:\n${logTail}`);
+  say("done");
+  console.log(checks.total);
+  return checks.failed === 0 ? 0 : 1;
+}
+
+process.exit(
+  await main().catch((error: unknown) => {
+    console.error(error);
+    return 1;
+  }),
+);
