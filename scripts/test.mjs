@@ -18,7 +18,7 @@ const suites = [
   { name: "kill", command: ["node", "bench/bench.ts", "kill"] },
   {
     name: "kube-build",
-    command: ["test/kube/build.sh", "etcd", "kube-apiserver", "kube-controller-manager", "kubectl"],
+    command: ["test/kube/build.sh"],
   },
   { name: "e2e", vitest: ["--project", "e2e"] },
 ];

@@ -47,6 +47,10 @@ test("the log tells of an outage, and of its end", async () => {
     const lines = bed.agent.daemon.log().slice(from).split("\n");
     return lines.some((line) => line.includes(`"level":"${level}"`) && line.includes(bed.plane.server)) || undefined;
   };
+  const told = (what: string): number => bed.agent.daemon.log().split(what).length;
+  // The outage before this one may not be over for every watch: each waits for its own turn to try again.
+  const isOver = (): true | undefined => told("the source is away") === told("the source is back") || undefined;
+  await bed.agent.daemon.until("logs that the outage before is over", isOver, 60_000);
   const before = bed.agent.daemon.log().length;
   await bed.plane.stopApiServer();
   await bed.agent.daemon.until("warns that the API server is away", logged(before, "warn"));
