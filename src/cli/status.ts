@@ -8,7 +8,7 @@ import { type HookStatus, hookStatus } from "../datapath/programs.ts";
 import { readUnits } from "../program/recover.ts";
 import { openMaps, openView, type View } from "./pinned.ts";
 import { alignColumns, formatDocument, formatTable, parseFormat } from "./table.ts";
-import { BPFFS, type CommandSpec, EXIT, type Flags, OUTPUT, RUN_DIR, textFlag } from "./usage.ts";
+import { BPFFS, type CommandSpec, EXIT, type Flags, NO_HEADERS, OUTPUT, RUN_DIR, textFlag } from "./usage.ts";
 
 export const statusCommand: CommandSpec = {
   usage: "status",
@@ -23,7 +23,7 @@ Examples:
 
 Exit status: 0 the datapath is in place (with or without an agent), 1 nothing is pinned.
 `,
-  flags: [OUTPUT, RUN_DIR, BPFFS],
+  flags: [OUTPUT, NO_HEADERS, RUN_DIR, BPFFS],
   run,
 };
 
@@ -42,7 +42,7 @@ async function run(flags: Flags): Promise<number> {
   if (format === "json" || format === "yaml") {
     process.stdout.write(await formatDocument({ readFrom: view.readFrom, agent: view.agent, datapath }, format));
   } else {
-    process.stdout.write(describe(view, datapath, format === "wide"));
+    process.stdout.write(describe(view, datapath, { wide: format === "wide", headers: flags["headers"] !== false }));
   }
   return datapath === null ? EXIT.FAILED : EXIT.OK;
 }
@@ -62,13 +62,18 @@ function readDatapath({ pins, agent }: View): Datapath {
   return { pins: pins.version, units: units.length, frontends, backends, hooks };
 }
 
-function describe(view: View, datapath: Datapath | null, wide: boolean): string {
+interface Shape {
+  readonly wide: boolean;
+  readonly headers: boolean;
+}
+
+function describe(view: View, datapath: Datapath | null, { wide, headers }: Shape): string {
   const lines: [string, string][] = [["agent", agentLine(view)]];
   if (view.agent !== null) lines.push(...agentLines(view.agent));
   lines.push(["datapath", datapath === null ? `nothing is pinned in ${view.pins.version}` : datapathLine(datapath)]);
   if (view.agent !== null && wide) lines.push(...wideLines(view.agent));
   const blocks = [alignColumns(lines)];
-  if (view.agent !== null) blocks.push(...troubles(view.agent));
+  if (view.agent !== null) blocks.push(...troubles(view.agent, headers));
   return blocks.join("\n");
 }
 
@@ -127,8 +132,8 @@ function wideLines({
 }
 
 /** What does not fit, is not accepted, or was warned of: each as a table of its own. */
-function troubles({ programmer, problems, warnings, heldNodePorts }: AgentReport): string[] {
-  const options = { wide: false, headers: true };
+function troubles({ programmer, problems, warnings, heldNodePorts }: AgentReport, headers: boolean): string[] {
+  const options = { wide: false, headers };
   const blocks: string[] = [];
   if (programmer.pending.length > 0) {
     const table = formatTable(

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // An agent that follows another: nothing is written that is right already, no hook is ever empty, damage is healed.
 
-import { readdirSync, renameSync, unlinkSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { BpfLink, BpfMap } from "libbpf-ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { MAP_NAMES } from "../../src/datapath/maps.ts";
 import type { Daemon } from "../support/daemon.ts";
 import { ANSWER, Bed, call, logLines, service, slice } from "./bed.ts";
 
@@ -70,7 +72,7 @@ test("a map whose pin is gone: all maps are new, filled before the programs turn
   expect(next.log()).toContain("the pins of pt_names are gone");
   expect(line["writes"]).toBeGreaterThan(0);
   expect(await hello()).toBe("hello");
-  expect(readdirSync(join(bed.pins, "maps"))).toHaveLength(12);
+  expect(readdirSync(join(bed.pins, "maps"))).toHaveLength(MAP_NAMES.length);
 });
 
 test("a swap of the maps that was cut off is finished", async () => {
@@ -88,4 +90,30 @@ test("what was removed while no agent ran is removed at its return", async () =>
   expect(await call(bed.served, "10.96.0.81", 80)).toBe("hello");
   using map = BpfMap.open(join(bed.pins, "maps", "pt_names"));
   expect([...map.keys()]).toHaveLength(1);
+});
+
+test("a configuration that changes, by a swapped link too, ends it; a look at it and its absence do not", async () => {
+  await agent.stop();
+  const write = (name: string, level: string): void => {
+    mkdirSync(join(bed.dir, name));
+    const text = `apiVersion: portolan.io/v1alpha1\nkind: PortolanConfiguration\nlogLevel: ${level}\n`;
+    writeFileSync(join(bed.dir, name, "config.yaml"), text);
+  };
+  const swap = (name: string): void => {
+    symlinkSync(name, join(bed.dir, "data.new"));
+    renameSync(join(bed.dir, "data.new"), join(bed.dir, "data"));
+  };
+  write("one", "info");
+  write("two", "warn");
+  swap("one");
+  const config = join(bed.dir, "data", "config.yaml");
+  const { agent: next } = await bed.synced([`--config=${config}`]);
+  utimesSync(config, new Date(), new Date());
+  unlinkSync(join(bed.dir, "data"));
+  await sleep(1_500);
+  expect(next.exit).toBe(undefined);
+  swap("two");
+  expect(await next.exited).toEqual({ code: 1, signal: null });
+  expect(next.log()).toContain(`${config} has changed`);
+  expect(await hello()).toBe("hello");
 });

@@ -116,6 +116,7 @@ test("a broken file is reported with line and reason; what it held stays until i
     field: expect.stringMatching(/^line \d/),
   });
   expect((await bed.cli("status")).stdout).toMatch(/NOT ACCEPTED +NAME +FIELD +REASON\nFile +.*web\.yaml +line \d/);
+  expect((await bed.cli("status", "--no-headers")).stdout).toMatch(/\n\nFile +.*web\.yaml +line \d/);
   expect((await bed.json<{ items: object[] }>("get", "services")).items).toHaveLength(1);
   // A restart does not forget it either.
   await agent.stop("SIGKILL");
