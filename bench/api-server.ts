@@ -113,14 +113,19 @@ export class ApiServer {
     return api;
   }
 
-  /** Sends MODIFIED with the Service's slice as it is now; the bytes are in the socket when this resolves. */
-  async changeSlice(service: BenchService): Promise<void> {
+  /**
+   * Prepares MODIFIED with the Service's slice as it is now; the answer sends it, and the bytes are in the socket when
+   * that resolves.
+   */
+  changeSlice(service: BenchService): () => Promise<void> {
     const item = this.#slice(service);
     this.#slices.items.set(service.name, item);
-    const line = `{"type":"MODIFIED","object":${item.json}}\n`;
-    for (const watcher of this.#slices.watchers) {
-      await new Promise<void>((resolve) => watcher.write(line, () => resolve()));
-    }
+    const line = Buffer.from(`{"type":"MODIFIED","object":${item.json}}\n`);
+    return async () => {
+      for (const watcher of this.#slices.watchers) {
+        await new Promise<void>((resolve) => watcher.write(line, () => resolve()));
+      }
+    };
   }
 
   /** How many watches of EndpointSlices are open. */

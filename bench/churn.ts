@@ -77,9 +77,10 @@ export class Churn {
     const id = this.#observer.serviceId(service);
     this.#services[index] = next;
     const word = this.#observer.extentWord(id);
+    const send = this.#api.changeSlice(next);
     const sentAt = performance.now();
     this.#pending.set(service.name, { service: next, id, word, sentAt });
-    await this.#api.changeSlice(next);
+    await send();
   }
 
   /** Looks at what is under way, without rest while there is something, until `due` or until there is nothing. */

@@ -20,6 +20,7 @@ import { quantile } from "./statistics.ts";
 const SERVICES = 10_000;
 const SETTLE_MS = 2_000;
 const STEADY_MS = 20_000;
+const REST_MS = 5_000;
 const IDLE_MS = 20_000;
 const MIB = 2 ** 20;
 
@@ -38,7 +39,8 @@ const GOALS = {
   fastP99: most("16", "… at 1,000 events/s, p99", "ms", 25, 10),
   writes: most("17", "one endpoint replaced: map writes", "", 10, 3),
   cold: most("18", "cold sync, 10,000 Services, 100,000 endpoints, list included", "s", 4, 2),
-  coldWrites: most("18", "… of it from the first map write to the last", "ms", 150, 60),
+  coldWrites: most("18", "… of it writing to the kernel, by the agent's own clock", "ms", 150, 60),
+  coldOutside: most("18", "… from the first map write to the last, seen from outside", "ms", 150, 60),
   restart: most("19", "restart with nothing changed: map writes", "", 0, 0),
   steady: most("20", "memory at 10,000 Services, 250,000 endpoints: steady", "MiB", 220, 130),
   peak: most("20", "… peak", "MiB", 350, 200),
@@ -80,11 +82,11 @@ const programmer = async (home: AgentHome): Promise<Status["agent"]["programmer"
   ((await home.status()) as unknown as Status).agent.programmer;
 
 /** Starts the agent and gives it with the seconds until it was in sync. */
-async function start({ home, source }: Scene): Promise<{ agent: Daemon; seconds: number }> {
+async function start({ home, source }: Scene): Promise<{ agent: Daemon; seconds: number; writeMs: number }> {
   const started = performance.now();
   const agent = home.start(source);
-  await inSync(agent);
-  return { agent, seconds: (performance.now() - started) / 1000 };
+  const said = await inSync(agent);
+  return { agent, seconds: (performance.now() - started) / 1000, writeMs: Number(said["writeMs"]) };
 }
 
 function expectEverything(observer: Observer, services: readonly BenchService[]): void {
@@ -102,11 +104,15 @@ function expectEverything(observer: Observer, services: readonly BenchService[])
 
 async function coldStart(scene: Scene, services: readonly BenchService[]): Promise<{ agent: Daemon; rows: Row[] }> {
   const writing = coldWriteMs(scene.home.maps, services);
-  const { agent, seconds } = await start(scene);
-  const writeMs = await writing;
+  const { agent, seconds, writeMs } = await start(scene);
+  const outsideMs = await writing;
   using observer = new Observer(scene.home.maps);
   expectEverything(observer, services);
-  const rows = [judge(GOALS.cold, exactly(seconds)), judge(GOALS.coldWrites, exactly(writeMs))];
+  const rows = [
+    judge(GOALS.cold, exactly(seconds)),
+    judge(GOALS.coldWrites, exactly(writeMs)),
+    judge(GOALS.coldOutside, exactly(outsideMs)),
+  ];
   return { agent, rows };
 }
 
@@ -130,6 +136,8 @@ async function events(scene: Scene, services: readonly BenchService[]): Promise<
 
 /** CPU of the agent while nothing happens, in per cent of one. */
 async function idle(agent: Daemon): Promise<Row> {
+  // What follows the first sync, the trimming of the heap among it, is not idling.
+  await sleep(REST_MS);
   const before = cpuSeconds(agent.pid);
   await sleep(IDLE_MS);
   return judge(GOALS.idle, exactly(((cpuSeconds(agent.pid) - before) / (IDLE_MS / 1000)) * 100));

@@ -41,13 +41,14 @@ export function residentBytes(pid: number): number {
 export const treeBytes = (pid: number): number =>
   processTree(pid).reduce((sum, member) => sum + residentBytes(member), 0);
 
-/** CPU seconds that a process tree has used. */
+/** CPU seconds that the living threads of a process tree have used, to the nanosecond: the ticks of stat are too coarse. */
 export function cpuSeconds(pid: number): number {
-  return processTree(pid).reduce((sum, member) => {
-    const stat = read(`/proc/${member}/stat`);
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return sum + (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / 100;
-  }, 0);
+  return processTree(pid).reduce((sum, member) => sum + threadSeconds(member), 0);
+}
+
+function threadSeconds(pid: number): number {
+  const ran = readdirSync(`/proc/${pid}/task`).map((thread) => read(`/proc/${pid}/task/${thread}/schedstat`));
+  return ran.reduce((sum, line) => sum + Number(line.split(" ")[0] ?? 0) / 1e9, 0);
 }
 
 /** Samples a process tree until stopped; gives the highest sum seen. */
