@@ -8,7 +8,15 @@ const ANSWER_MS = 5_000;
 
 export const controlSocket = (runDir: string): string => join(runDir, "portolan.sock");
 
-/** The agent's answer to GET `path`, or null if no agent listens there. Other failures throw. */
+/** An agent listens, and its answer is none. */
+export class AgentSilent extends Error {
+  constructor(socketPath: string, what: string) {
+    super(`the agent at ${socketPath} ${what}`);
+    this.name = "AgentSilent";
+  }
+}
+
+/** The agent's answer to GET `path`, or null if no agent listens there. Throws AgentSilent, and EACCES. */
 export function askAgent<T>(runDir: string, path: string): Promise<T | null> {
   return new Promise((resolve, reject) => {
     const socketPath = controlSocket(runDir);
@@ -21,10 +29,10 @@ export function askAgent<T>(runDir: string, path: string): Promise<T | null> {
       response.on("error", reject);
       response.on("end", () => {
         if (response.statusCode === 200) resolve(JSON.parse(body) as T);
-        else reject(new Error(`the agent at ${socketPath} answered ${response.statusCode}: ${body.trim()}`));
+        else reject(new AgentSilent(socketPath, `answered ${response.statusCode}: ${body.trim()}`));
       });
     });
-    asked.on("timeout", () => asked.destroy(new Error(`the agent at ${socketPath} did not answer in ${ANSWER_MS} ms`)));
+    asked.on("timeout", () => asked.destroy(new AgentSilent(socketPath, `did not answer in ${ANSWER_MS} ms`)));
     asked.on("error", (error: NodeJS.ErrnoException) => {
       // No socket, nobody behind it, or no directory: no agent. EACCES is for the caller to hear of.
       if (error.code === "ENOENT" || error.code === "ECONNREFUSED" || error.code === "ENOTDIR") resolve(null);

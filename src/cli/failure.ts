@@ -2,14 +2,15 @@
 // What an error means to whoever ran a command: words and an exit status.
 
 import { BpfError } from "libbpf-ts";
+import { AgentSilent } from "../agent/control-client.ts";
 import { ConfigError } from "../config/config.ts";
 import { AgentRunning, Refusal } from "../datapath/refusal.ts";
 import { SourceConfigError } from "../source/config-error.ts";
-import { NothingPinned } from "./pinned.ts";
+import { IncompletePins, NothingPinned } from "./pinned.ts";
 import { EXIT } from "./usage.ts";
 
 /** Complete sentences for whoever called. */
-const TOLD = [ConfigError, SourceConfigError, AgentRunning, NothingPinned, BpfError];
+const TOLD = [ConfigError, SourceConfigError, AgentRunning, AgentSilent, NothingPinned, IncompletePins, BpfError];
 
 /** Errors that say all there is to say; for any other the stack helps. */
 export function describeFailure(error: unknown): { readonly text: string; readonly status: number } {

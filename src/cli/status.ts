@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // portolan status: is the agent alive and in sync, is the datapath in place, what is wrong.
 
-import { existsSync } from "node:fs";
 import { styleText } from "node:util";
 import type { AgentReport } from "../agent/report.ts";
 import { type HookStatus, hookStatus } from "../datapath/programs.ts";
 import { readUnits } from "../program/recover.ts";
-import { openMaps, openView, type View } from "./pinned.ts";
+import { isPinned, openMaps, openView, type View } from "./pinned.ts";
 import { alignColumns, formatDocument, formatTable, parseFormat } from "./table.ts";
 import { BPFFS, type CommandSpec, EXIT, type Flags, NO_HEADERS, OUTPUT, RUN_DIR, textFlag } from "./usage.ts";
 
@@ -38,7 +37,7 @@ interface Datapath {
 async function run(flags: Flags): Promise<number> {
   const format = parseFormat(textFlag(flags, "output", "table"));
   const view = await openView(flags);
-  const datapath = existsSync(view.pins.maps) ? readDatapath(view) : null;
+  const datapath = isPinned(view.pins) ? readDatapath(view) : null;
   if (format === "json" || format === "yaml") {
     process.stdout.write(await formatDocument({ readFrom: view.readFrom, agent: view.agent, datapath }, format));
   } else {

