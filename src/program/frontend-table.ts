@@ -62,7 +62,7 @@ export function keyOf(row: FrontendSpec): FrontendKey {
 }
 
 export function rowFor(row: FrontendSpec, serviceId: number): FrontendRow {
-  return { ...keyOf(row), serviceId, flags: row.flags };
+  return { address: addressBytes(row.address), port: row.port, protocol: row.protocol, serviceId, flags: row.flags };
 }
 
 /** The row by which every other port of a ClusterIP is refused. */
@@ -119,9 +119,11 @@ export class FrontendTable {
 
   /** Addresses among these rows that need an "any port" row and have none. */
   missingAnyPort(rows: readonly FrontendSpec[]): string[] {
-    return rows
-      .filter((row) => (row.flags & FRONTEND.CLUSTER_IP) !== 0 && !this.#anyPort.has(row.address))
-      .map((row) => row.address);
+    const missing: string[] = [];
+    for (const { flags, address } of rows) {
+      if ((flags & FRONTEND.CLUSTER_IP) !== 0 && !this.#anyPort.has(address)) missing.push(address);
+    }
+    return missing;
   }
 
   /** Addresses whose "any port" row has nothing left to stand for. */

@@ -40,7 +40,8 @@ export class RowWriter {
 
   /** Writes every change's rows, then the "any port" rows they need. Sets `failure` where that did not work. */
   put(changes: readonly RowChange[]): void {
-    const queue = changes.flatMap((change) => change.puts.map((row) => ({ change, row })));
+    const queue: Put<RowChange>[] = [];
+    for (const change of changes) for (const row of change.puts) queue.push({ change, row });
     this.#putUnits(queue);
     const needed = new Map<string, RowChange[]>();
     for (const change of changes) {
