@@ -19,6 +19,7 @@ setup:
 	@scripts/setup.sh $(EXTRA_PACKAGES)
 
 build: addon bpf bundle
+	@:
 
 addon: dist/libbpf_ts.node native/dist/index.js
 bpf: $(BPF_OBJECTS)

@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const scratch = mkdtempSync(join(tmpdir(), "portolan-test-"));
+// vitest colours what it writes to a file, too.
+const env = process.stdout.isTTY ? process.env : { NO_COLOR: "1", ...process.env };
 const suites = [
   { name: "lint", command: ["scripts/lint.sh"] },
   { name: "reproducible", command: ["scripts/reproducible.sh"] },
@@ -30,7 +32,7 @@ function run(suite) {
   const command = suite.vitest
     ? ["vitest", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...suite.vitest]
     : suite.command;
-  const { status } = spawnSync(command[0], command.slice(1), { stdio: "inherit" });
+  const { status } = spawnSync(command[0], command.slice(1), { stdio: "inherit", env });
   const counts = suite.vitest ? countVitest(report) : { passed: status === 0 ? 1 : 0, failed: 0, skipped: [] };
   if (status !== 0 && counts.failed === 0) counts.failed = 1;
   const seconds = Number((process.hrtime.bigint() - started) / 1_000_000_000n);
