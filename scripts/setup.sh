@@ -5,6 +5,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+command -v npm >/dev/null || {
+	echo "setup: no npm; apt-get install npm, or Node from https://nodejs.org" >&2
+	exit 1
+}
+
 packages="bpftool clang-19 clang-format-19 g++ iproute2 iptables libbpf-dev libelf-dev llvm-19 make nftables procps python3 util-linux zlib1g-dev"
 
 missing=
