@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Named checks, a line each: ok and what was seen, or FAIL and why. A failed check stops nothing; the count tells.
 
+import { CommandError } from "../support/daemon.ts";
+
 export class Checks {
   #passed = 0;
   #failed = 0;
@@ -21,9 +23,14 @@ export class Checks {
       console.log(`ok    ${name}: ${seen}`);
     } catch (error) {
       this.#failed++;
-      console.log(`FAIL  ${name}: ${(error as Error).message.replaceAll("\n", "\n      ")}`);
+      console.log(`FAIL  ${name}: ${reason(error).replaceAll("\n", "\n      ")}`);
     }
   }
+}
+
+/** Of a command what it said, not how it was called. */
+function reason(error: unknown): string {
+  return (error instanceof CommandError && error.stderr.trim()) || (error as Error).message;
 }
 
 /** Throws if it does not hold; `otherwise` says what was seen instead. */

@@ -29,13 +29,14 @@ async function setScene(bed: Bed, kube: string): Promise<Scene> {
   return { cluster, web, agents: cluster.nodes.map((node) => new Agent(node)), callers: await findCallers(cluster) };
 }
 
-/** The story of a cluster, each step a few checks. */
+/** The story of a cluster, each step a few checks; it ends early where agents do not start. */
 async function checkCluster(checks: Checks, { cluster, agents, web, callers }: Scene): Promise<void> {
   const called = { web, backends: await backendsOf(cluster) };
   await checkWithoutProxy(checks, callers, called);
 
   say("the agents start");
   await startAgents(checks, agents);
+  if (checks.failed > 0) return;
   await checks.check("both CoreDNS pods Ready", () => coreDnsReady(cluster));
   await checkCalls(checks, callers, called);
 
@@ -65,6 +66,7 @@ async function startAgents(checks: Checks, agents: readonly Agent[], writes?: nu
   }
 }
 
+/** They take half a minute: what they tried to connect before there was a proxy has to give up first. */
 async function coreDnsReady(cluster: Cluster): Promise<string> {
   const pods = ["--namespace=kube-system", "pod", "--selector=k8s-app=kube-dns"];
   const started = performance.now();
