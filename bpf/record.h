@@ -21,24 +21,41 @@ struct record_owner {
 	__u64 cookie;
 };
 
-static __always_inline struct socket_record *record_find(struct scratch *scratch,
-							 struct record_owner owner)
-{
-	struct socket_record *record =
-	    scratch_element(scratch, &pt_sockets, owner.cookie & sockets_mask);
-
-	if (record && READ_ONCE(record->cookie) == owner.cookie)
-		return record;
-	record = bpf_sk_storage_get(&pt_sockets_ovf, owner.sk, 0, 0);
-	return record && record->cookie == owner.cookie ? record : 0;
-}
-
 static __always_inline void record_count(struct scratch *scratch, __u32 backend_id, __u64 change)
 {
 	struct active *active = scratch_element(scratch, &pt_active, backend_id);
 
 	if (active)
 		__sync_fetch_and_add(&active->connections, change);
+}
+
+/* The slot that the socket shares with others, whoever sits there. */
+static __always_inline struct socket_record *record_slot(struct scratch *scratch, __u64 cookie)
+{
+	return scratch_element(scratch, &pt_sockets, cookie & sockets_mask);
+}
+
+/* The record in the socket's own storage, which is asked only if any socket has one. */
+static __always_inline struct socket_record *record_stored(struct scratch *scratch,
+							   struct record_owner owner)
+{
+	struct active *overflow = scratch_element(scratch, &pt_active, ACTIVE_OVERFLOW);
+	struct socket_record *record;
+
+	if (!overflow || !READ_ONCE(overflow->connections))
+		return 0;
+	record = bpf_sk_storage_get(&pt_sockets_ovf, owner.sk, 0, 0);
+	return record && record->cookie == owner.cookie ? record : 0;
+}
+
+static __always_inline struct socket_record *record_find(struct scratch *scratch,
+							 struct record_owner owner)
+{
+	struct socket_record *record = record_slot(scratch, owner.cookie);
+
+	if (record && READ_ONCE(record->cookie) == owner.cookie)
+		return record;
+	return record_stored(scratch, owner);
 }
 
 /* Takes the connection off its backend's count, unless the id has been retired since. */
@@ -50,24 +67,34 @@ static __always_inline void record_uncount(struct scratch *scratch, struct socke
 		record_count(scratch, record->backend_id, -1);
 }
 
-/* The socket is no longer what its record says: uncounts and frees it. */
-static __always_inline void record_drop(struct scratch *scratch, struct record_owner owner)
+static __always_inline void record_free(struct scratch *scratch, struct socket_record *record)
 {
-	struct socket_record *record = record_find(scratch, owner);
-
-	if (!record)
-		return;
 	if (record->flags & SOCKET_COUNTED)
 		record_uncount(scratch, record);
 	__sync_lock_test_and_set(&record->cookie, 0);
+}
+
+/* The socket is no longer what its record says: uncounts and frees it. */
+static __always_inline void record_drop(struct scratch *scratch, struct record_owner owner)
+{
+	struct socket_record *record = record_slot(scratch, owner.cookie);
+
+	if (record && READ_ONCE(record->cookie) == owner.cookie) {
+		record_free(scratch, record);
+		return;
+	}
+	record = record_stored(scratch, owner);
+	if (!record)
+		return;
+	record_free(scratch, record);
+	record_count(scratch, ACTIVE_OVERFLOW, -1);
 }
 
 /* A place for the socket's record, its cookie with SOCKET_WRITING; null: no memory. */
 static __always_inline struct socket_record *record_claim(struct scratch *scratch,
 							  struct record_owner owner)
 {
-	struct socket_record *record =
-	    scratch_element(scratch, &pt_sockets, owner.cookie & sockets_mask);
+	struct socket_record *record = record_slot(scratch, owner.cookie);
 
 	owner.cookie |= SOCKET_WRITING;
 	if (record && !__sync_val_compare_and_swap(&record->cookie, 0, owner.cookie))
@@ -80,6 +107,7 @@ static __always_inline struct socket_record *record_claim(struct scratch *scratc
 		return 0;
 	}
 	record->cookie = owner.cookie;
+	record_count(scratch, ACTIVE_OVERFLOW, 1);
 	stat_count(scratch, STAT_RECORD_OVERFLOW);
 	return record;
 }

@@ -128,17 +128,22 @@ static __always_inline struct address sock_source(struct bpf_sock_addr *ctx, boo
 }
 
 /* From a loopback source no other address can be reached: such a call is left as it is. */
-static __always_inline bool sock_is_stuck(struct scratch *scratch, struct address source,
-					  const struct backend *backend)
+static __always_inline bool sock_is_stuck(struct scratch *scratch, struct address source, __u32 id)
 {
-	if (!address_is_loopback(source) || address_is_loopback(address_load(backend->addr)))
+	struct backend *backend;
+
+	if (!address_is_loopback(source))
+		return false;
+	backend = lb_backend(scratch, id);
+	if (backend && address_is_loopback(address_load(backend->addr)))
 		return false;
 	stat_count(scratch, STAT_LOOPBACK_SOURCE);
 	return true;
 }
 
+/* Records what is called and what it gets. */
 static __always_inline void sock_record(struct bpf_sock_addr *ctx, bool v6, struct scratch *scratch,
-					const struct backend *backend, __u32 backend_id)
+					const struct backend *backend, __u32 id)
 {
 	struct socket_record *record = record_claim(scratch, sock_owner(ctx));
 	struct peer_name name;
@@ -148,7 +153,7 @@ static __always_inline void sock_record(struct bpf_sock_addr *ctx, bool v6, stru
 	name = sock_name(ctx, v6);
 	address_store(record->frontend_addr, name.address);
 	record->frontend_port = name.port;
-	record_fill(record, backend, backend_id, READ_ONCE(ctx->protocol));
+	record_fill(record, backend, id, READ_ONCE(ctx->protocol));
 	record_publish(scratch, record);
 }
 
@@ -198,11 +203,11 @@ static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 		stat_count(&scratch, STAT_CONNECT_DROP);
 	if (choice.verdict != LB_FORWARD)
 		return sock_leave(ctx, v6);
+	if (sock_is_stuck(&scratch, sock_source(ctx, v6, false), choice.id))
+		return sock_leave(ctx, v6);
 	backend = lb_backend(&scratch, choice.id);
 	if (!backend)
 		return SOCK_ALLOW;
-	if (sock_is_stuck(&scratch, sock_source(ctx, v6, false), backend))
-		return sock_leave(ctx, v6);
 	if (sock_is_udp(ctx))
 		sock_forget_answer(ctx, sock_backend_name(backend));
 	sock_record(ctx, v6, &scratch, backend, choice.id);
@@ -273,8 +278,10 @@ static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 		stat_count(&scratch, STAT_SENDMSG_DROP);
 	if (choice.verdict != LB_FORWARD)
 		return SOCK_ALLOW;
+	if (sock_is_stuck(&scratch, sock_source(ctx, v6, true), choice.id))
+		return SOCK_ALLOW;
 	backend = lb_backend(&scratch, choice.id);
-	if (!backend || sock_is_stuck(&scratch, sock_source(ctx, v6, true), backend))
+	if (!backend)
 		return SOCK_ALLOW;
 	peer_answer_key(&key, sock_backend_name(backend));
 	peer_keep_answer(&key, sock_name(ctx, v6), choice.id, READ_ONCE(backend->generation));

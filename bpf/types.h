@@ -94,7 +94,11 @@ struct backend {
 	__u32 flags; /* enum backend_flags; one store */
 };
 
-/* pt_active, by backend id. */
+/*
+ * pt_active, by backend id. The element of id 0, which is no backend, counts the
+ * records in pt_sockets_ovf: while it is 0, sockets' storage need not be asked.
+ */
+#define ACTIVE_OVERFLOW 0
 struct active {
 	__u64 connections; /* TCP sockets of this node that hold a record */
 };

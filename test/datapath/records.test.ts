@@ -18,6 +18,9 @@ describe.each([
   let service: Service;
   let udp: Service;
   const active = (i = 0): number => bed.table.active(service, i);
+  /** Records in sockets' own storage, counted in the element of backend id 0. */
+  const overflow = (): number =>
+    bed.table.codec("active").decode(bed.table.get("pt_active", 0)).number("connections");
 
   beforeAll(async () => {
     bed = await Bed.create({ sizes: { pt_sockets: slots } });
@@ -39,12 +42,14 @@ describe.each([
   afterEach(() => {
     expect(bed.records()).toEqual([]);
     expect(active()).toBe(0);
+    expect(overflow()).toBe(0);
   });
 
   test("50 connections, closed one by one", async () => {
     for (let i = 1; i <= 50; i++) {
       await client.do(`socket ${i} tcp 4`, `connect ${i} ${VIP} 80`);
       expect(active()).toBe(i);
+      expect(overflow()).toBe(slots === 1 ? i - 1 : 0);
     }
     for (let i = 1; i <= 50; i++) {
       expect(await client.do(`peer ${i}`)).toBe(`${VIP} 80`);
@@ -160,6 +165,7 @@ describe.each([
     // The slot becomes free; a socket whose record lies in its storage takes it with its next call.
     await client.do("close 1", "unspec 2", `connect 2 ${VIP} 80`);
     expect(active()).toBe(2);
+    expect(overflow()).toBe(slots === 1 ? 1 : 0);
     await client.do("close 2", "close 3");
   });
 });
