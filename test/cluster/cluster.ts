@@ -125,7 +125,9 @@ async function installOpt(bed: Bed): Promise<string> {
 async function imageNames(kube: string): Promise<Map<string, string>> {
   const version = (await command([join(kube, "kubeadm"), "version", "-o=short"])).trim();
   const wanted = ["--image-repository", repository, "--kubernetes-version", version];
-  const list = await command([join(kube, "kubeadm"), "config", "images", "list", ...wanted]);
+  // kubeadm looks at the host name even here, and not every machine's will do for a node.
+  const asNode = ["unshare", "--uts", "sh", "-c", 'hostname node1 && exec "$@"', "sh"];
+  const list = await command([...asNode, join(kube, "kubeadm"), "config", "images", "list", ...wanted]);
   return new Map(
     list
       .trimEnd()
