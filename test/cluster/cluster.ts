@@ -53,13 +53,13 @@ export class Cluster {
     await cluster.#kubeadm(images);
     say("kubeadm has made the control plane, both nodes have joined");
     await cluster.#connectPods();
-    await cluster.kubectl(["wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"], "", 130_000);
+    await cluster.kubectl(["wait", "--for=condition=Ready", "node", "--all", "--timeout=180s"], "", 190_000);
     say("nodes are Ready");
     return cluster;
   }
 
   /** kubectl as admin, on the first node; `input` is its standard input. Gives standard output. */
-  kubectl(args: readonly string[], input = "", timeoutMs = 90_000): Promise<string> {
+  kubectl(args: readonly string[], input = "", timeoutMs = 190_000): Promise<string> {
     return this.nodes[0].run(["kubectl", ...args], input, timeoutMs);
   }
 

@@ -17,6 +17,9 @@ export const ignoredPreflight = "--ignore-preflight-errors=SystemVerification,Nu
 const token = `${randomBytes(3).toString("hex")}.${randomBytes(8).toString("hex")}`;
 const kubeadmApi = "kubeadm.k8s.io/v1beta4";
 
+/** A machine may be slow. */
+const timeouts = { kubernetesAPICall: "4m", discovery: "4m", tlsBootstrap: "4m" };
+
 /** The one file that `kubeadm init` and `kubeadm join` read on `node`. */
 export function kubeadmConfig(node: ClusterNode, controlPlane: ClusterNode, kubernetesVersion: string): string {
   const server = `${controlPlane.ipv4}:6443`;
@@ -33,6 +36,7 @@ export function kubeadmConfig(node: ClusterNode, controlPlane: ClusterNode, kube
     bootstrapTokens: [{ token }],
     localAPIEndpoint: { advertiseAddress: controlPlane.ipv4, bindPort: 6443 },
     nodeRegistration,
+    timeouts,
   };
   const cluster = {
     apiVersion: kubeadmApi,
@@ -48,6 +52,7 @@ export function kubeadmConfig(node: ClusterNode, controlPlane: ClusterNode, kube
     kind: "JoinConfiguration",
     discovery: { bootstrapToken: { apiServerEndpoint: server, token, unsafeSkipCAVerification: true } },
     nodeRegistration,
+    timeouts,
   };
   const documents = controlPlane === node ? [first, cluster, kubeletConfig] : [join];
   return documents.map((document) => JSON.stringify(document)).join("\n---\n");

@@ -70,7 +70,7 @@ async function startAgents(checks: Checks, agents: readonly Agent[], writes?: nu
 async function coreDnsReady(cluster: Cluster): Promise<string> {
   const pods = ["--namespace=kube-system", "pod", "--selector=k8s-app=kube-dns"];
   const started = performance.now();
-  await cluster.kubectl(["wait", "--for=condition=Ready", ...pods, "--timeout=60s"]);
+  await cluster.kubectl(["wait", "--for=condition=Ready", ...pods, "--timeout=180s"]);
   const names = (await cluster.kubectl(["get", ...pods, "-o=name"])).trim().split("\n");
   if (names.length !== 2) throw new Error(`there are ${names.length}: ${names.join(", ")}`);
   return `after ${((performance.now() - started) / 1000).toFixed(1)} s`;

@@ -74,8 +74,8 @@ const client = (nodeName: string): object => ({
 /** Returns when all its pods are Ready; that takes no Service. */
 export async function deploy(cluster: Cluster): Promise<Web> {
   await cluster.apply([deployment, service, ...cluster.nodes.map(({ name }) => client(name))]);
-  await cluster.kubectl(["wait", "--for=condition=Ready", "pod", "--selector=app=client", "--timeout=60s"]);
-  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=60s"]);
+  await cluster.kubectl(["wait", "--for=condition=Ready", "pod", "--selector=app=client", "--timeout=180s"]);
+  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=180s"]);
   const addresses = await cluster.kubectl(["get", "service", "web", "-o=jsonpath={.spec.clusterIPs[*]}"]);
   const [ipv4 = "", ipv6 = ""] = addresses.split(" ");
   return { dnsName: "web.default.svc.cluster.local", nodePort, ipv4, ipv6 };
@@ -97,5 +97,5 @@ export async function backendsOf(cluster: Cluster): Promise<Map<string, string>>
 /** Deletes every pod behind the Service and returns when others have taken their places. */
 export async function replaceBackends(cluster: Cluster): Promise<void> {
   await cluster.kubectl(["delete", "pods", "--selector=app=web"]);
-  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=60s"]);
+  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=180s"]);
 }
