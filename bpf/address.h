@@ -16,6 +16,12 @@ struct address {
 	__u64 low;
 };
 
+/* An address and port as a socket call names them. */
+struct peer_name {
+	struct address address;
+	__u16 port; /* host order */
+};
+
 /* Map values and keys hold addresses as bytes, 8-aligned wherever these are used. */
 typedef __u64 __attribute__((__may_alias__)) address_half;
 

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What unconnected UDP sockets talk to (pt_udp_peers): the frontend that a
- * backend's answers stand for, and the backend that a socket keeps for a service.
+ * What UDP sockets talk to beside what their record says (pt_udp_peers): the
+ * frontend that a backend's answers stand for, and the backend that a socket keeps
+ * for a service.
  * Rows are written only when they change: a steady flow of datagrams writes nothing.
  */
 #ifndef PORTOLAN_PEERS_H
 #define PORTOLAN_PEERS_H
 
 #include "lb.h"
-
-/* An address and port as a socket call names them. */
-struct peer_name {
-	struct address address;
-	__u16 port; /* host order */
-};
 
 static __always_inline __u32 peer_check(const struct udp_peer_key *key, struct peer_name name,
 					__u32 backend_id, __u32 generation)
@@ -111,10 +106,14 @@ static __always_inline struct lb_choice peer_find_sticky(struct scratch *scratch
 static __always_inline void peer_keep_sticky(struct scratch *scratch,
 					     const struct udp_peer_key *key, __u32 backend_id)
 {
+	struct udp_peer *row = bpf_map_lookup_elem(&pt_udp_peers, key);
 	struct backend *backend = lb_backend(scratch, backend_id);
 
-	if (backend)
-		peer_store(key, (struct peer_name){0}, backend_id, READ_ONCE(backend->generation));
+	if (!backend)
+		return;
+	if (row && row->backend_id == backend_id && row->generation == backend->generation)
+		return;
+	peer_store(key, (struct peer_name){0}, backend_id, READ_ONCE(backend->generation));
 }
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Socket records: what a connected socket called, and what it got. They answer
- * getpeername and recvmsg, count open connections, and tell user space who is
- * connected where. A record lies in pt_sockets at its cookie modulo the size; if
- * another open socket sits there, in the socket's own storage (pt_sockets_ovf).
+ * Socket records: what a socket called, and what it got. They answer getpeername
+ * and recvmsg, count open connections, and tell user space who is connected where;
+ * what UDP sockets do with theirs is in datagram.h. A record lies in pt_sockets at
+ * its cookie modulo the size; if another open socket sits there, in the socket's
+ * own storage (pt_sockets_ovf).
  *
  * All hooks of one socket run under its lock: only claiming a slot races, with
  * other sockets. User space skips slots whose cookie has SOCKET_WRITING.
@@ -112,16 +113,22 @@ static __always_inline struct socket_record *record_claim(struct scratch *scratc
 	return record;
 }
 
-static __always_inline void record_fill(struct socket_record *record, const struct backend *backend,
-					__u32 backend_id, __u8 proto)
+static __always_inline void record_fill(struct socket_record *record, struct peer_name frontend,
+					const struct backend *backend, __u32 backend_id)
 {
+	address_store(record->frontend_addr, frontend.address);
+	record->frontend_port = frontend.port;
 	address_store(record->backend_addr, address_load(backend->addr));
 	record->backend_port = backend->port;
 	record->generation = READ_ONCE(backend->generation);
 	record->backend_id = backend_id;
 	record->service_id = READ_ONCE(backend->service_id);
-	record->proto = proto;
-	record->flags = proto == IPPROTO_TCP ? SOCKET_COUNTED : 0;
+}
+
+/* Takes a record back from its readers, to be filled anew. */
+static __always_inline void record_reopen(struct socket_record *record)
+{
+	__sync_lock_test_and_set(&record->cookie, record->cookie | SOCKET_WRITING);
 }
 
 /* When all is written: from now on the record is found, and a TCP connection counts. */
@@ -135,12 +142,26 @@ static __always_inline void record_publish(struct scratch *scratch, struct socke
 		record_count(scratch, backend_id, 1);
 }
 
-/* Is this address and port the backend the record stands for? */
+/* Is this address and port the backend that the record gives another name? */
 static __always_inline bool record_answers(const struct socket_record *record,
-					   struct address address, __u16 port)
+					   struct peer_name name)
 {
-	return record->backend_port == port &&
-	       address_equal(address_load(record->backend_addr), address);
+	return record->backend_port == name.port && record->frontend_port &&
+	       address_equal(address_load(record->backend_addr), name.address);
+}
+
+/* A record of sendto() no longer gives this address and port the frontend's name. */
+static __always_inline void record_unname(struct socket_record *record, struct peer_name backend)
+{
+	if (record->flags & SOCKET_SENDTO && record_answers(record, backend))
+		record->frontend_port = 0;
+}
+
+/* Was the backend called by this address and port? */
+static __always_inline bool record_calls(const struct socket_record *record, struct peer_name name)
+{
+	return record->frontend_port == name.port &&
+	       address_equal(address_load(record->frontend_addr), name.address);
 }
 
 #endif

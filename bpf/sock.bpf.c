@@ -13,56 +13,18 @@
 #include <linux/errno.h>
 #include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+#include "bind-guard.h"
 #include "config.h"
+#include "datagram.h"
 #include "lb.h"
-#include "peers.h"
 #include "record.h"
+#include "sock-name.h"
 
 char sock_license[] SEC("license") = "Dual BSD/GPL";
 
 /* What hooks return. */
 #define SOCK_ALLOW  1
 #define SOCK_REFUSE 0
-
-static __always_inline struct address sock_address_of(__u32 a, __u32 b, __u32 c, __u32 d)
-{
-	return (struct address){.high = a | (__u64)b << 32, .low = c | (__u64)d << 32};
-}
-
-/* The address and port in the context: read again wherever they are needed, see scratch.h. */
-static __always_inline struct peer_name sock_name(struct bpf_sock_addr *ctx, bool v6)
-{
-	struct peer_name name = {.port = bpf_ntohs((__u16)READ_ONCE(ctx->user_port))};
-
-	if (v6) {
-		name.address.high = *(const volatile address_half *)&ctx->user_ip6[0];
-		name.address.low = *(const volatile address_half *)&ctx->user_ip6[2];
-	} else {
-		name.address = address_of_v4(READ_ONCE(ctx->user_ip4));
-	}
-	return name;
-}
-
-static __always_inline void sock_rename(struct bpf_sock_addr *ctx, bool v6, struct peer_name name)
-{
-	if (v6) {
-		*(volatile address_half *)&ctx->user_ip6[0] = name.address.high;
-		*(volatile address_half *)&ctx->user_ip6[2] = name.address.low;
-	} else {
-		ctx->user_ip4 = address_to_v4(name.address);
-	}
-	ctx->user_port = bpf_htons(name.port);
-}
-
-static __always_inline struct peer_name sock_backend_name(const struct backend *backend)
-{
-	return (struct peer_name){address_load(backend->addr), backend->port};
-}
-
-static __always_inline struct record_owner sock_owner(struct bpf_sock_addr *ctx)
-{
-	return (struct record_owner){ctx->sk, bpf_get_socket_cookie(ctx)};
-}
 
 static __always_inline bool sock_in_host(void *ctx)
 {
@@ -72,12 +34,6 @@ static __always_inline bool sock_in_host(void *ctx)
 static __always_inline bool sock_is_udp(struct bpf_sock_addr *ctx)
 {
 	return READ_ONCE(ctx->protocol) == IPPROTO_UDP;
-}
-
-/* UDP: after connect(AF_UNSPEC) no hook runs, the record stays and the state says CLOSE. */
-static __always_inline bool sock_is_connected(struct bpf_sock_addr *ctx)
-{
-	return ctx->sk->state == BPF_TCP_ESTABLISHED;
 }
 
 /* The frontend called, if the address is ours for this caller. */
@@ -141,29 +97,18 @@ static __always_inline bool sock_is_stuck(struct scratch *scratch, struct addres
 	return true;
 }
 
-/* Records what is called and what it gets. */
+/* Records what a TCP socket calls and what it gets. */
 static __always_inline void sock_record(struct bpf_sock_addr *ctx, bool v6, struct scratch *scratch,
 					const struct backend *backend, __u32 id)
 {
 	struct socket_record *record = record_claim(scratch, sock_owner(ctx));
-	struct peer_name name;
 
 	if (!record)
 		return;
-	name = sock_name(ctx, v6);
-	address_store(record->frontend_addr, name.address);
-	record->frontend_port = name.port;
-	record_fill(record, backend, id, READ_ONCE(ctx->protocol));
+	record_fill(record, sock_name(ctx, v6), backend, id);
+	record->proto = IPPROTO_TCP;
+	record->flags = SOCKET_COUNTED;
 	record_publish(scratch, record);
-}
-
-/* What an earlier sendto() called by this peer's address is history. */
-static __always_inline void sock_forget_answer(struct bpf_sock_addr *ctx, struct peer_name peer)
-{
-	struct udp_peer_key key = {.cookie = bpf_get_socket_cookie(ctx)};
-
-	peer_answer_key(&key, peer);
-	peer_forget_answer(&key);
 }
 
 /* Refuses with an errno that applications understand, or, before 5.18, not at all. */
@@ -176,11 +121,33 @@ static __always_inline int sock_reject(struct scratch *scratch, enum stat_reason
 	return SOCK_REFUSE;
 }
 
-/* A connect() that goes where it was called to. */
-static __always_inline int sock_leave(struct bpf_sock_addr *ctx, bool v6)
+/* UDP: a connect() makes what the one before recorded history, but for the choice. */
+static __always_inline void sock_disconnect(struct bpf_sock_addr *ctx, struct scratch *scratch)
 {
-	if (sock_is_udp(ctx))
-		sock_forget_answer(ctx, sock_name(ctx, v6));
+	struct socket_record *record = record_find(scratch, sock_owner(ctx));
+
+	if (!record || record->flags & SOCKET_SENDTO)
+		return;
+	record->frontend_port = 0;
+	record->flags |= SOCKET_SENDTO;
+}
+
+/* A call that goes where it was called to: UDP answers from there bear their own name again. */
+static __always_inline int sock_leave(struct bpf_sock_addr *ctx, bool v6, struct scratch *scratch)
+{
+	struct socket_record *record;
+
+	if (!sock_is_udp(ctx))
+		return SOCK_ALLOW;
+	record = record_find(scratch, sock_owner(ctx));
+	if (!record)
+		return SOCK_ALLOW;
+	record_unname(record, sock_name(ctx, v6));
+	if (record->flags & SOCKET_PEERS) {
+		struct peer_name name = sock_name(ctx, v6);
+
+		datagram_forget(ctx, &name);
+	}
 	return SOCK_ALLOW;
 }
 
@@ -191,9 +158,12 @@ static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 	struct backend *backend;
 	lb_frontend frontend;
 
-	if (READ_ONCE(ctx->protocol) != IPPROTO_TCP && !sock_is_udp(ctx))
+	if (READ_ONCE(ctx->protocol) == IPPROTO_TCP)
+		record_drop(&scratch, sock_owner(ctx));
+	else if (sock_is_udp(ctx))
+		sock_disconnect(ctx, &scratch);
+	else
 		return SOCK_ALLOW;
-	record_drop(&scratch, sock_owner(ctx));
 	frontend = sock_find(ctx, v6, &scratch);
 	if (frontend)
 		choice = sock_choose(ctx, &scratch, frontend);
@@ -202,63 +172,65 @@ static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 	if (choice.verdict == LB_DROP)
 		stat_count(&scratch, STAT_CONNECT_DROP);
 	if (choice.verdict != LB_FORWARD)
-		return sock_leave(ctx, v6);
+		return sock_leave(ctx, v6, &scratch);
 	if (sock_is_stuck(&scratch, sock_source(ctx, v6, false), choice.id))
-		return sock_leave(ctx, v6);
+		return sock_leave(ctx, v6, &scratch);
+	if (sock_is_udp(ctx)) {
+		struct peer_name name = sock_name(ctx, v6);
+
+		datagram_record(ctx, &name, choice.id, 0);
+	}
 	backend = lb_backend(&scratch, choice.id);
 	if (!backend)
 		return SOCK_ALLOW;
-	if (sock_is_udp(ctx))
-		sock_forget_answer(ctx, sock_backend_name(backend));
-	sock_record(ctx, v6, &scratch, backend, choice.id);
+	if (!sock_is_udp(ctx))
+		sock_record(ctx, v6, &scratch, backend, choice.id);
 	sock_rename(ctx, v6, sock_backend_name(backend));
 	stat_count(&scratch, STAT_CONNECT);
 	return SOCK_ALLOW;
 }
 
-/* A connected socket that names its Service in sendto() keeps its peer. */
+/* The backend for a datagram: that of the one before, or a new one. */
 static __always_inline struct lb_choice
-sock_find_peer(struct bpf_sock_addr *ctx, struct scratch *scratch, lb_frontend frontend)
+sock_choose_sticky(struct bpf_sock_addr *ctx, struct scratch *scratch, lb_frontend frontend)
 {
-	struct lb_choice choice = {.verdict = LB_NONE};
-	struct socket_record *record;
+	struct lb_choice choice = {.verdict = LB_FORWARD};
 
-	if (!sock_is_connected(ctx))
-		return choice;
-	record = record_find(scratch, sock_owner(ctx));
-	if (!record || record->service_id != LB_SERVICE(frontend))
-		return choice;
-	choice.id = record->backend_id;
-	if (lb_is_known(scratch, choice.id, record->generation, LB_SERVICE(frontend),
-			BACKEND_SERVING))
-		choice.verdict = LB_FORWARD;
+	choice.id = datagram_find(ctx, LB_SERVICE(frontend));
+	if (!choice.id)
+		choice = sock_choose(ctx, scratch, frontend);
 	return choice;
 }
 
-/* The backend for a datagram: that of the one before, or a new one, from now on kept. */
-static __always_inline struct lb_choice sock_choose_sticky(struct bpf_sock_addr *ctx,
-							   struct scratch *scratch,
-							   struct udp_peer_key *key,
-							   lb_frontend frontend)
+/* The steady state: the frontend of the datagram before, whose backend still serves. */
+static __always_inline bool sock_repeat(struct bpf_sock_addr *ctx, bool v6, struct scratch *scratch,
+					lb_frontend frontend)
 {
-	struct lb_choice choice = sock_find_peer(ctx, scratch, frontend);
+	struct socket_record *record = record_find(scratch, sock_owner(ctx));
+	struct peer_name name;
 
-	if (choice.verdict == LB_FORWARD)
-		return choice;
-	peer_sticky_key(key, LB_SERVICE(frontend));
-	choice = peer_find_sticky(scratch, key);
-	if (choice.verdict == LB_FORWARD)
-		return choice;
-	choice = sock_choose(ctx, scratch, frontend);
-	if (choice.verdict == LB_FORWARD)
-		peer_keep_sticky(scratch, key, choice.id);
-	return choice;
+	if (!record || !(record->flags & SOCKET_SENDTO) ||
+	    record->service_id != LB_SERVICE(frontend) ||
+	    !record_calls(record, sock_name(ctx, v6)) ||
+	    !lb_is_known(scratch, record->backend_id, record->generation, LB_SERVICE(frontend),
+			 BACKEND_SERVING) ||
+	    address_is_loopback(sock_source(ctx, v6, true)))
+		return false;
+	name.address = address_load(record->backend_addr);
+	name.port = record->backend_port;
+	sock_rename(ctx, v6, name);
+	if (record->flags & SOCKET_PEERS) {
+		struct peer_name backend = sock_name(ctx, v6);
+
+		datagram_forget(ctx, &backend);
+	}
+	return true;
 }
 
 static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct scratch scratch;
-	struct udp_peer_key key;
+	struct peer_name name;
 	struct lb_choice choice;
 	struct backend *backend;
 	lb_frontend frontend;
@@ -266,44 +238,37 @@ static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	if (!sock_is_udp(ctx))
 		return SOCK_ALLOW;
 	frontend = sock_find(ctx, v6, &scratch);
-	if (!frontend) {
-		sock_forget_answer(ctx, sock_name(ctx, v6));
+	if (!frontend)
+		return sock_leave(ctx, v6, &scratch);
+	if (sock_repeat(ctx, v6, &scratch, frontend)) {
+		stat_count(&scratch, STAT_SENDMSG);
 		return SOCK_ALLOW;
 	}
-	key.cookie = bpf_get_socket_cookie(ctx);
-	choice = sock_choose_sticky(ctx, &scratch, &key, frontend);
+	choice = sock_choose_sticky(ctx, &scratch, frontend);
 	if (choice.verdict == LB_REJECT)
 		return sock_reject(&scratch, STAT_SENDMSG_REJECT);
 	if (choice.verdict == LB_DROP)
 		stat_count(&scratch, STAT_SENDMSG_DROP);
-	if (choice.verdict != LB_FORWARD)
+	if (choice.verdict != LB_FORWARD ||
+	    sock_is_stuck(&scratch, sock_source(ctx, v6, true), choice.id))
 		return SOCK_ALLOW;
-	if (sock_is_stuck(&scratch, sock_source(ctx, v6, true), choice.id))
-		return SOCK_ALLOW;
+	name = sock_name(ctx, v6);
+	datagram_keep(ctx, &name, choice.id, LB_SERVICE(frontend));
 	backend = lb_backend(&scratch, choice.id);
 	if (!backend)
 		return SOCK_ALLOW;
-	peer_answer_key(&key, sock_backend_name(backend));
-	peer_keep_answer(&key, sock_name(ctx, v6), choice.id, READ_ONCE(backend->generation));
 	sock_rename(ctx, v6, sock_backend_name(backend));
 	stat_count(&scratch, STAT_SENDMSG);
 	return SOCK_ALLOW;
 }
 
-/* Shows the frontend in place of the backend that the socket's record stands for. */
-static __always_inline bool sock_show_record(struct bpf_sock_addr *ctx, bool v6,
-					     struct scratch *scratch)
+/* Puts the frontend in place of the backend that the record stands for. */
+static __always_inline bool sock_show(struct bpf_sock_addr *ctx, bool v6,
+				      const struct socket_record *record)
 {
-	struct socket_record *record;
 	struct peer_name name;
 
-	if (sock_is_udp(ctx) && !sock_is_connected(ctx))
-		return false;
-	record = record_find(scratch, sock_owner(ctx));
-	if (!record)
-		return false;
-	name = sock_name(ctx, v6);
-	if (!record_answers(record, name.address, name.port))
+	if (!record_answers(record, sock_name(ctx, v6)))
 		return false;
 	name.address = address_load(record->frontend_addr);
 	name.port = record->frontend_port;
@@ -313,49 +278,37 @@ static __always_inline bool sock_show_record(struct bpf_sock_addr *ctx, bool v6,
 
 static __always_inline int sock_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 {
-	struct udp_peer_key key = {.cookie = bpf_get_socket_cookie(ctx)};
+	struct socket_record *record;
 	struct scratch scratch;
-	struct peer_name name;
 
-	peer_answer_key(&key, sock_name(ctx, v6));
-	if (peer_find_answer(&key, &name))
-		sock_rename(ctx, v6, name);
-	else if (!sock_show_record(ctx, v6, &scratch))
+	record = record_find(&scratch, sock_owner(ctx));
+	if (!record)
 		return SOCK_ALLOW;
-	stat_count(&scratch, STAT_RECVMSG);
+	if (record->flags & SOCKET_PEERS) {
+		struct peer_name name = sock_name(ctx, v6);
+
+		if (datagram_answer(ctx, &name)) {
+			sock_rename(ctx, v6, name);
+			stat_count(&scratch, STAT_RECVMSG);
+			return SOCK_ALLOW;
+		}
+	}
+	if ((record->flags & SOCKET_SENDTO || sock_is_connected(ctx)) && sock_show(ctx, v6, record))
+		stat_count(&scratch, STAT_RECVMSG);
 	return SOCK_ALLOW;
 }
 
 static __always_inline int sock_getpeername(struct bpf_sock_addr *ctx, bool v6)
 {
+	struct socket_record *record;
 	struct scratch scratch;
 
-	if (sock_show_record(ctx, v6, &scratch))
+	if (sock_is_udp(ctx) && !sock_is_connected(ctx))
+		return SOCK_ALLOW;
+	record = record_find(&scratch, sock_owner(ctx));
+	if (record && !(record->flags & SOCKET_SENDTO) && sock_show(ctx, v6, record))
 		stat_count(&scratch, STAT_PEERNAME);
 	return SOCK_ALLOW;
-}
-
-static __always_inline bool sock_row_is_guarded(struct scratch *scratch)
-{
-	return LB_FLAGS(lb_row(scratch)) & FRONTEND_BIND_GUARD;
-}
-
-/* Would a socket bound here take a NodePort, or an external frontend, from its Service? */
-static __always_inline bool sock_is_guarded(struct scratch *scratch, struct address address,
-					    __u16 port, __u8 proto)
-{
-	lb_key(scratch, address, port, proto);
-	if (sock_row_is_guarded(scratch)) /* an exact frontend or, for a wildcard, a NodePort */
-		return true;
-	if (!address_is_unspecified(address) && lb_serves_node_ports(scratch)) {
-		lb_key(scratch, address_wildcard(address), port, proto);
-		return sock_row_is_guarded(scratch);
-	}
-	/* :: takes IPv4 along. IPV6_V6ONLY, which prevents that, cannot be read here. */
-	if (address.high || address.low)
-		return false;
-	lb_key(scratch, address_of_v4(0), port, proto);
-	return sock_row_is_guarded(scratch);
 }
 
 static __always_inline int sock_post_bind(struct bpf_sock *ctx, struct address address)
@@ -364,7 +317,7 @@ static __always_inline int sock_post_bind(struct bpf_sock *ctx, struct address a
 	struct scratch scratch;
 
 	if (!bind_guard || (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP) ||
-	    !sock_in_host(ctx) || !sock_is_guarded(&scratch, address, ctx->src_port, proto))
+	    !sock_in_host(ctx) || !bind_is_guarded(&scratch, address, ctx->src_port, proto))
 		return SOCK_ALLOW;
 	stat_count(&scratch, STAT_BIND_REFUSED);
 	if (have_set_retval)

@@ -105,17 +105,19 @@ struct active {
 
 enum socket_flags {
 	SOCKET_COUNTED = 1 << 0, /* counted in pt_active */
+	SOCKET_SENDTO = 1 << 1,	 /* of UDP sendto(), not connect(): names answers, not the peer */
+	SOCKET_PEERS = 1 << 2,	 /* the socket has rows in pt_udp_peers */
 };
 
 /* In a record's cookie: claimed, contents not written yet. Cookies never reach this bit. */
 #define SOCKET_WRITING (1ULL << 63)
 
-/* pt_sockets (slot = cookie mod size) and pt_sockets_ovf: what a connected socket called. */
+/* pt_sockets (slot = cookie mod size) and pt_sockets_ovf: what a socket called. */
 struct socket_record {
 	__u64 cookie; /* 0: free; claimed by compare-and-swap, with SOCKET_WRITING at first */
 	__u8 frontend_addr[16];
 	__u8 backend_addr[16];
-	__u16 frontend_port; /* host order */
+	__u16 frontend_port; /* host order; 0: the backend's answers are its own */
 	__u16 backend_port;  /* host order */
 	__u32 backend_id;
 	__u32 generation;
@@ -126,7 +128,8 @@ struct socket_record {
 };
 
 /*
- * pt_udp_peers: what unconnected UDP sockets talk to. Two kinds of rows:
+ * pt_udp_peers: what UDP sockets talk to beside what their record says. Only
+ * sockets whose record has SOCKET_PEERS have any. Two kinds of rows:
  *  answer: {cookie, backend address and port, 0} -> the frontend it was called by
  *  sticky: {cookie, 0, 0, service id} -> the backend that this socket keeps
  */

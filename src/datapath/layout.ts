@@ -26,7 +26,7 @@ export const BACKEND = { CLUSTER: 1, LOCAL: 2, SERVING: 4 } as const;
 export const NODE_ADDR = { MINE: 1, NODE_PORT: 2 } as const;
 
 /** enum socket_flags. */
-export const SOCKET = { COUNTED: 1 } as const;
+export const SOCKET = { COUNTED: 1, SENDTO: 2, PEERS: 4 } as const;
 
 /** enum affinity_client. */
 export const AFFINITY = { NETNS: 0, ADDRESS: 1 } as const;

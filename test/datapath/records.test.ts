@@ -19,8 +19,7 @@ describe.each([
   let udp: Service;
   const active = (i = 0): number => bed.table.active(service, i);
   /** Records in sockets' own storage, counted in the element of backend id 0. */
-  const overflow = (): number =>
-    bed.table.codec("active").decode(bed.table.get("pt_active", 0)).number("connections");
+  const overflow = (): number => bed.table.codec("active").decode(bed.table.get("pt_active", 0)).number("connections");
 
   beforeAll(async () => {
     bed = await Bed.create({ sizes: { pt_sockets: slots } });
@@ -65,6 +64,30 @@ describe.each([
     }
     expect(bed.table.active(udp, 0)).toBe(0);
     for (let i = 1; i <= 5; i++) await client.do(`close ${i}`);
+  });
+
+  test("UDP sockets that only sendto() are recorded, not counted, and keep endpoint and name", async () => {
+    for (let i = 1; i <= 5; i++) {
+      await client.do(`socket ${i} udp 4`);
+      for (const text of ["x", "y"]) {
+        await client.do(`sendto ${i} ${VIP} 53 ${text}`);
+        expect(await client.do(`recvfrom ${i}`)).toBe(`a:${text} ${VIP} 53`);
+      }
+    }
+    expect(bed.records()).toHaveLength(slots === 1 ? 1 : 5);
+    expect(overflow()).toBe(slots === 1 ? 4 : 0);
+    expect(bed.table.active(udp, 0)).toBe(0);
+    expect(bed.rawRows("pt_udp_peers")).toEqual([]);
+    for (let i = 1; i <= 5; i++) await client.do(`close ${i}`);
+  });
+
+  test("a UDP socket has one record, whatever it does", async () => {
+    await client.do("socket 1 udp 4", `sendto 1 ${VIP} 53 x`, `connect 1 ${VIP} 53`, "unspec 1");
+    await client.do(`sendto 1 ${VIP} 53 x`, `connect 1 ${BACKENDS.v4[0]} 5353`, "unspec 1", `connect 1 ${VIP} 53`);
+    expect(bed.records()).toHaveLength(1);
+    expect(bed.records()[0]?.number("flags")).toBe(0);
+    expect(overflow()).toBe(0);
+    await client.do("close 1");
   });
 
   test("SIGKILL", async () => {

@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Actor } from "./actor.ts";
 import { BACKENDS, Bed, HOST } from "./bed.ts";
+import { addressBytes, type Decoded } from "./codec.ts";
 import { BACKEND, FRONTEND, type Service } from "./table.ts";
 
 /** `to` as sendto names it, `shown` as the answer's sender, by socket family. */
@@ -16,6 +17,10 @@ const VIP = { v4: "10.96.0.1", v6: "fd96::1" } as const;
 /** Offsets in struct udp_peer. */
 const PORT = 16;
 const PAD = 18;
+/** In struct socket_record. */
+const PROTO = 56;
+const SENDTO = 2;
+const SECOND_VIP = { v4: "10.96.0.3", v6: "fd96::3" } as const;
 const OTHER_VIP = { v4: "10.96.0.2", v6: "fd96::2" } as const;
 
 let bed: Bed;
@@ -30,7 +35,10 @@ beforeAll(async () => {
     const endpoints = BACKENDS[family].slice(0, 2).map((address) => ({ address, port: 5353 }));
     services[family] = bed.table.addService({
       proto: "udp",
-      frontends: [{ address: VIP[family], port: 53 }],
+      frontends: [
+        { address: VIP[family], port: 53 },
+        { address: SECOND_VIP[family], port: 53 },
+      ],
       endpoints,
     });
     // Another Service whose only endpoint is the first of the first one.
@@ -54,6 +62,7 @@ afterAll(() => bed?.close());
 
 describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
   const vip = mapped + VIP[family];
+  const second = mapped + SECOND_VIP[family];
   const other = mapped + OTHER_VIP[family];
   const first = mapped + BACKENDS[family][0];
   const third = mapped + BACKENDS[family][2];
@@ -76,24 +85,66 @@ describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
     expect(await exchange(vip, 53, "recvmsg")).toMatch(new RegExp(`^[ab]:x ${vip} 53$`));
   });
 
-  test("a socket keeps its endpoint, and steady datagrams write no row", async () => {
+  /** The socket's cookie, and its record in pt_sockets. */
+  const recorded = async (): Promise<{ cookie: bigint; record: Decoded | undefined }> => {
+    const cookie = BigInt(await client.do("cookie 1"));
+    return { cookie, record: bed.records().find((record) => record.bigint("cookie") === cookie) };
+  };
+  /** The socket's rows in pt_udp_peers. */
+  const rows = async (): Promise<[Uint8Array, Uint8Array][]> => {
+    const { cookie } = await recorded();
+    return bed
+      .rawRows("pt_udp_peers")
+      .filter(([key]) => new DataView(key.buffer, key.byteOffset).getBigUint64(0, true) === cookie);
+  };
+
+  test("one Service is in the socket's record, and takes no row", async () => {
+    bed.table.setCluster(service(), [0]);
+    await exchange(vip);
+    const { record } = await recorded();
+    expect(record?.number("flags")).toBe(SENDTO);
+    expect(record?.number("proto")).toBe(17);
+    expect(record?.number("service_id")).toBe(service().id);
+    expect(record?.number("frontend_port")).toBe(53);
+    expect(record?.number("backend_id")).toBe(service().backends[0]);
+    expect(await rows()).toEqual([]);
+    await client.do("close 1");
+    expect(bed.records()).toEqual([]);
+  });
+
+  test("a socket keeps its endpoint, and steady datagrams write no record", async () => {
+    const endpoint = await exchange(vip);
+    const { cookie } = await recorded();
+    const slot = new Uint8Array(
+      Uint32Array.of(Number(cookie % BigInt(bed.object.map("pt_sockets").info.maxEntries))).buffer,
+    );
+    const marked = bed.object.map("pt_sockets").get(slot) as Uint8Array;
+    marked[PROTO] = 0xab; // no part of what is compared; a record written anew has 17 there
+    bed.object.map("pt_sockets").set(slot, marked);
+    for (let i = 0; i < 30; i++) expect(await exchange(vip)).toBe(endpoint);
+    expect(bed.object.map("pt_sockets").get(slot)).toEqual(marked);
+    expect(await rows()).toEqual([]);
+  });
+
+  test("steady datagrams to a second Service write no row", async () => {
+    await exchange(other);
     const endpoint = await exchange(vip);
     const marked = bed.rawRows("pt_udp_peers").map(([key, value]) => {
       value[PAD] = 0xab; // no part of what is compared; a row written anew has 0 there
       bed.object.map("pt_udp_peers").set(key, value);
       return [key, value];
     });
+    expect(await rows()).toHaveLength(2);
     for (let i = 0; i < 30; i++) expect(await exchange(vip)).toBe(endpoint);
     expect(new Set(bed.rawRows("pt_udp_peers").map(String))).toEqual(new Set(marked.map(String)));
   });
 
   test("a row whose contents are another row's is not believed", async () => {
     bed.table.setCluster(service(), [0]);
+    await exchange(other);
     await exchange(vip);
     await client.do(`sendto 1 ${vip} 53 y`);
-    const cookie = BigInt(await client.do("cookie 1"));
-    for (const [key, value] of bed.rawRows("pt_udp_peers")) {
-      if (new DataView(key.buffer, key.byteOffset).getBigUint64(0, true) !== cookie) continue;
+    for (const [key, value] of await rows()) {
       value[PORT] = 54;
       bed.object.map("pt_udp_peers").set(key, value);
     }
@@ -133,6 +184,75 @@ describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
     expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
     expect(await exchange(other)).toBe(`a:x ${other} 53`);
     expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
+  });
+
+  test("two Services in turn, and the endpoint of both itself: the last call counts", async () => {
+    bed.table.setCluster(service(), [0]);
+    for (let i = 0; i < 3; i++) {
+      expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
+      expect(await exchange(other)).toBe(`a:x ${other} 53`);
+      expect(await exchange(first, 5353)).toBe(`a:x ${first} 5353`);
+      expect(await exchange(other)).toBe(`a:x ${other} 53`);
+      expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
+      expect(await exchange(first, 5353)).toBe(`a:x ${first} 5353`);
+    }
+  });
+
+  test("a second Service's endpoint is kept as the first one's is", async () => {
+    expect(await exchange(other)).toBe(`a:x ${other} 53`);
+    const endpoint = await exchange(vip);
+    for (let i = 0; i < 12; i++) {
+      expect(await exchange(other)).toBe(`a:x ${other} 53`);
+      expect(await exchange(vip)).toBe(endpoint);
+    }
+  });
+
+  test("one Service by two addresses: one endpoint, the name called last", async () => {
+    const endpoint = (await exchange(vip))[0];
+    expect(await exchange(second)).toBe(`${endpoint}:x ${second} 53`);
+    expect(await exchange(vip)).toBe(`${endpoint}:x ${vip} 53`);
+  });
+
+  test("the address of a Service taken away is an address like any other", async () => {
+    bed.table.setCluster(service(), [0]);
+    await exchange(second);
+    const address = { addr: addressBytes(SECOND_VIP[family]), port: 53, proto: 17 };
+    bed.object.map("pt_frontends").delete(bed.table.codec("frontend_key").encode(address));
+    await client.ask(`sendto 1 ${second} 53 x`);
+    expect(await client.ask("recvfrom 1")).toMatch(/ETIMEDOUT|EHOSTUNREACH|ENETUNREACH/);
+    bed.table.addFrontend(service(), { address: SECOND_VIP[family], port: 53 });
+  });
+
+  // To another endpoint than before AF_UNSPEC an IPv6 socket gets no answer on Linux, with the programs or without.
+  test("after connect() and AF_UNSPEC: its endpoint, the Service's name; the endpoint itself, its own", async () => {
+    await client.do(`connect 1 ${vip} 53`, "send 1 y");
+    const tag = (await client.do("recvfrom 1"))[0];
+    await client.do("unspec 1");
+    for (let i = 0; i < 8; i++) expect(await exchange(vip)).toBe(`${tag}:x ${vip} 53`);
+    const endpoint = tag === "a" ? first : mapped + BACKENDS[family][1];
+    expect(await exchange(endpoint, 5353)).toBe(`${tag}:x ${endpoint} 5353`);
+  });
+
+  test("AF_UNSPEC with rows of two Services: the last call still counts", async () => {
+    bed.table.setCluster(service(), [0]);
+    await exchange(vip);
+    await exchange(other);
+    await client.do(`connect 1 ${vip} 53`, "send 1 y");
+    expect(await client.do("recvfrom 1")).toBe(`a:y ${vip} 53`);
+    await client.do("unspec 1");
+    expect(await exchange(first, 5353)).toBe(`a:x ${first} 5353`);
+    expect(await exchange(other)).toBe(`a:x ${other} 53`);
+    await client.do(`connect 1 ${first} 5353`, "unspec 1");
+    expect(await exchange(first, 5353)).toBe(`a:x ${first} 5353`);
+    expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
+  });
+
+  test("sendto() on a socket connected to the endpoint itself: the peer stays the endpoint", async () => {
+    bed.table.setCluster(service(), [0]);
+    await client.do(`connect 1 ${first} 5353`);
+    expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
+    expect(await client.do("peer 1")).toBe(`${first} 5353`);
+    expect(await exchange(first, 5353)).toBe(`a:x ${first} 5353`);
   });
 
   test("a datagram to the endpoint itself is answered by itself, also after one to the Service", async () => {
