@@ -92,16 +92,15 @@ static __always_inline bool lb_may_be_ours(struct scratch *scratch, struct addre
 }
 
 /*
- * The frontend of an address and port. Not for loopback, nor for the unspecified
- * address, the key of the NodePort rows: what these mean depends on who asks.
+ * The frontend of an address and port, for which lb_may_be_ours() is asked first:
+ * apart from this, so that they need not be kept meanwhile. Not for loopback, nor for the
+ * unspecified address, the key of the NodePort rows: what these mean depends on who asks.
  */
 static __always_inline lb_frontend lb_find(struct scratch *scratch, struct address address,
 					   __u16 port, __u8 proto)
 {
 	lb_frontend frontend;
 
-	if (!lb_may_be_ours(scratch, address))
-		return 0;
 	lb_key(scratch, address, port, proto);
 	frontend = lb_row(scratch);
 	if (frontend)
@@ -171,10 +170,13 @@ static __always_inline enum lb_verdict lb_policy(__u64 extent)
 /* A random slot's backend id. LEAST_CONN and MAGLEV extents are picked from at random too. */
 static __always_inline __u32 lb_pick(struct scratch *scratch, __u64 extent)
 {
-	__u64 random = bpf_get_prandom_u32();
-	__u32 slot = EXTENT_BASE(extent) + (__u32)((random * EXTENT_COUNT(extent)) >> 32);
-	struct slot_page *page = scratch_element(scratch, &pt_slots, slot / SLOTS_PER_PAGE);
+	__u32 slot = EXTENT_BASE(extent);
+	struct slot_page *page;
 
+	/* A random number costs as much as two lookups. */
+	if (EXTENT_COUNT(extent) > 1)
+		slot += ((__u64)bpf_get_prandom_u32() * EXTENT_COUNT(extent)) >> 32;
+	page = scratch_element(scratch, &pt_slots, slot / SLOTS_PER_PAGE);
 	return page ? READ_ONCE(page->backend_id[slot % SLOTS_PER_PAGE]) : 0;
 }
 
@@ -219,10 +221,13 @@ static __always_inline bool lb_is_local(lb_frontend frontend)
 	return LB_FLAGS(frontend) & FRONTEND_INTERNAL_LOCAL;
 }
 
+_Static_assert(BACKEND_LOCAL == BACKEND_CLUSTER << 1, "lb_member");
+
+/* By a shift: 6.1's verifier refuses to spill first one constant, then the other. */
 static __always_inline __u32 lb_member(lb_frontend frontend)
 {
 	FORGET(frontend);
-	return lb_is_local(frontend) ? BACKEND_LOCAL : BACKEND_CLUSTER;
+	return BACKEND_CLUSTER << (LB_FLAGS(frontend) / FRONTEND_INTERNAL_LOCAL & 1);
 }
 
 /* Chooses a backend for a new flow. */
@@ -235,6 +240,7 @@ static __always_inline struct lb_choice lb_choose(struct scratch *scratch, lb_fr
 	if (choice.verdict != LB_FORWARD)
 		return choice;
 	choice.id = lb_pick(scratch, extent);
+	FORGET(frontend); /* what is taken from it is not kept over the pick */
 	if (!lb_is_member(scratch, choice.id, LB_SERVICE(frontend), lb_member(frontend)))
 		choice.id = lb_pick_again(LB_SERVICE(frontend), lb_is_local(frontend));
 	if (!choice.id)

@@ -41,15 +41,18 @@ static __always_inline lb_frontend sock_find(struct bpf_sock_addr *ctx, bool v6,
 					     struct scratch *scratch)
 {
 	struct peer_name name = sock_name(ctx, v6);
-	__u8 proto = READ_ONCE(ctx->protocol);
 
 	/* To connect and sendto the unspecified address is loopback too. */
-	if (!address_is_loopback(name.address) && !address_is_unspecified(name.address))
-		return lb_find(scratch, name.address, name.port, proto);
+	if (!address_is_loopback(name.address) && !address_is_unspecified(name.address)) {
+		if (!lb_may_be_ours(scratch, name.address))
+			return 0;
+		name = sock_name(ctx, v6);
+		return lb_find(scratch, name.address, name.port, READ_ONCE(ctx->protocol));
+	}
 	if (!localhost_node_ports || !sock_in_host(ctx))
 		return 0;
 	name = sock_name(ctx, v6);
-	lb_key(scratch, address_wildcard(name.address), name.port, proto);
+	lb_key(scratch, address_wildcard(name.address), name.port, READ_ONCE(ctx->protocol));
 	return lb_row(scratch);
 }
 
