@@ -132,7 +132,7 @@ static __noinline int datagram_keep(struct bpf_sock_addr *ctx, const struct peer
 		return 0;
 	peer_answer_key(&key, (struct peer_name){address_load(backend->addr), backend->port});
 	peer_keep_answer(&key, *name, id, READ_ONCE(backend->generation));
-	/* Should the row be evicted, the record's name would be wrong. */
+	/* One of them names the backend, never both. */
 	record_unname(record, (struct peer_name){address_load(backend->addr), backend->port});
 	return 0;
 }

@@ -205,7 +205,10 @@ sock_choose_sticky(struct bpf_sock_addr *ctx, struct scratch *scratch, lb_fronte
 	return choice;
 }
 
-/* The steady state: the frontend of the datagram before, whose backend still serves. */
+/*
+ * The steady state: the frontend that the record names, whose backend still serves.
+ * While it names one, pt_udp_peers has no row for that backend.
+ */
 static __always_inline bool sock_repeat(struct bpf_sock_addr *ctx, bool v6, struct scratch *scratch,
 					lb_frontend frontend)
 {
@@ -222,11 +225,6 @@ static __always_inline bool sock_repeat(struct bpf_sock_addr *ctx, bool v6, stru
 	name.address = address_load(record->backend_addr);
 	name.port = record->backend_port;
 	sock_rename(ctx, v6, name);
-	if (record->flags & SOCKET_PEERS) {
-		struct peer_name backend = sock_name(ctx, v6);
-
-		datagram_forget(ctx, &backend);
-	}
 	return true;
 }
 

@@ -247,6 +247,14 @@ describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
     expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
   });
 
+  test("a connect() that is refused ends the record of the one before: the last call counts", async () => {
+    bed.table.setCluster(service(), [0]);
+    await client.do(`connect 1 ${vip} 53`);
+    expect(await exchange(other)).toBe(`a:x ${other} 53`);
+    expect(await client.ask(`connect 1 ${vip} 54`)).toBe("ECONNREFUSED");
+    expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
+  });
+
   test("sendto() on a socket connected to the endpoint itself: the peer stays the endpoint", async () => {
     bed.table.setCluster(service(), [0]);
     await client.do(`connect 1 ${first} 5353`);
