@@ -49,7 +49,7 @@ function releasePorts(stateFile: string): string[] {
   const ports = new ReservedPorts(stateFile);
   const count = ports.ours.length;
   ports.release();
-  return [`${count} reserved ports`, stateFile];
+  return [`${count} reserved port${count === 1 ? "" : "s"}`, stateFile];
 }
 
 /** Files of ours, then the directory if nothing else is in it. */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// portolan demo: the whole of it in half a minute, on a small node of its own: real namespaces, the real agent, real calls.
+// portolan demo: the whole of it in a few seconds, on a small node of its own: real namespaces, the real agent, real calls.
 
 import { execFile } from "node:child_process";
 import { cpSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify, styleText } from "node:util";
+import { Refusal } from "../datapath/refusal.ts";
 import { BACKEND, CALLER } from "./demo-actors.ts";
 import { type Actor, DemoWorld } from "./demo-world.ts";
 import { alignColumns } from "./table.ts";
@@ -17,7 +18,7 @@ const CHANGE_MS = 5_000;
 
 export const demoCommand: CommandSpec = {
   usage: "demo",
-  summary: "see portolan work in half a minute, in namespaces of its own, which are removed at the end",
+  summary: "see portolan work, in namespaces of its own, which are removed at the end",
   details: `
 Makes a node and three pods out of network namespaces, with a cgroup and a bpffs of their own; starts backends, the
 manifests of examples/demo and the real agent; calls Services, changes an endpoint, kills the agent, shows the maps.
@@ -43,6 +44,10 @@ interface Answer {
 }
 
 async function run(): Promise<number> {
+  if (process.getuid?.() !== 0) throw new Refusal(["the demo makes namespaces and a cgroup: run it as root"]);
+  await promisify(execFile)("ip", ["-V"]).catch(() => {
+    throw new Refusal(["the demo makes its network with ip: apt-get install iproute2"]);
+  });
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
   process.stdout.once("error", () => stop.abort()); // nobody watches
@@ -206,5 +211,5 @@ async function showMaps(world: DemoWorld): Promise<void> {
   title("and one row as bpftool map dump pinned …/portolan/v1/maps/pt_frontends prints it");
   const rows = shown.stdout.split(/^ {4}\},\{$/m);
   const row = rows.find((text) => text.includes("10,96,0,80") && text.includes('"port": 80')) ?? "";
-  say(indent(row.replace(/^\[?\{?\n/, "").replace(/\s*\}\s*\]?\s*$/, "\n")));
+  say(indent(row.replace(/^\[?\{?\n/, "").replace(/\n {4}\}\n\]\s*$/, "\n")));
 }

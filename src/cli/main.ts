@@ -31,7 +31,7 @@ Examples:
   portolan run --source dir:/etc/portolan/manifests      the same without Kubernetes
   portolan status                                        is it in sync, what is wrong
   portolan get services -o wide                          what is programmed
-  portolan demo                                          see it work in 30 seconds, in namespaces of its own
+  portolan demo                                          see it work, in namespaces of its own
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 refused (something on this node has to be mended first).
 `;

@@ -61,6 +61,7 @@ export class ManifestFolder {
     const slicer = new Slicer();
     let unsettled = false;
     let changed = false;
+    const folder = await this.#identity();
     for (const path of await this.#list()) {
       const before = this.#files.get(path) ?? null;
       const now = await this.#look(path, before, stop);
@@ -72,9 +73,19 @@ export class ManifestFolder {
       if (state !== null) files.set(path, state);
       if (slicer.due) await slicer.next();
     }
-    if (files.size < this.#files.size || [...this.#files.keys()].some((path) => !files.has(path))) changed = true;
+    if ([...this.#files.keys()].some((path) => !files.has(path))) {
+      // Files go with a folder that is moved away under our eyes: then it is the folder that is missing, not they.
+      if ((await this.#identity()) !== folder) return { changed: false, unsettled: true };
+      changed = true;
+    }
     this.#files = files;
     return { changed, unsettled };
+  }
+
+  /** Which directory the path leads to now. */
+  async #identity(): Promise<string> {
+    const { dev, ino } = await stat(this.#path, { bigint: true });
+    return `${dev}:${ino}`;
   }
 
   async #list(): Promise<string[]> {
