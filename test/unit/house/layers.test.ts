@@ -14,8 +14,10 @@ const ALLOWED: Record<string, readonly string[]> = {
   datapath: ["model"],
   program: ["model", "compile", "datapath"],
   config: ["model"],
+  health: ["model", "config", "program"],
+  observe: ["model", "config", "program"],
   cli: ["model", "compile", "source", "node", "datapath", "program", "config", "agent"],
-  agent: ["model", "compile", "source", "node", "datapath", "program", "config"],
+  agent: ["model", "compile", "source", "node", "datapath", "program", "config", "health", "observe"],
   bin: ["cli"],
 };
 /** The agent's rooms that the command line may enter: the composition root, and the control socket's client side. */
