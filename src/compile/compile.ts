@@ -17,7 +17,7 @@ import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
 import { type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
 import { type AcceptedSlice, acceptEndpoints } from "./hygiene.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
-import { type Frontend, type Unit, type UnitDelta, unitKey, unitName } from "./unit.ts";
+import { type Frontend, type Unit, type UnitDelta, type UnitRanges, unitKey, unitName } from "./unit.ts";
 
 export type { CompileOptions } from "./frontends.ts";
 
@@ -102,6 +102,7 @@ function unitOf(parts: UnitParts, select: (needsLocal: boolean) => EndpointSets)
     endpoints,
     emptyLocal: needsLocal && !clusterEmpty ? "drop" : "reject",
     affinitySec: service.affinitySec,
+    sourceRanges: null,
   };
 }
 
@@ -192,9 +193,15 @@ function sameUnit(a: Unit, b: Unit): boolean {
     a.key === b.key &&
     a.emptyLocal === b.emptyLocal &&
     a.affinitySec === b.affinitySec &&
+    sameRanges(a.sourceRanges, b.sourceRanges) &&
     sameItems(a.frontends, b.frontends, sameFrontend) &&
     sameItems(a.endpoints, b.endpoints)
   );
+}
+
+function sameRanges(a: UnitRanges | null, b: UnitRanges | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.allowHost === b.allowHost && a.allowPods === b.allowPods && sameItems(a.prefixes, b.prefixes);
 }
 
 function sameFrontend(a: Frontend, b: Frontend): boolean {

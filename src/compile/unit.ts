@@ -38,6 +38,18 @@ export interface Unit {
   /** What an empty cluster set and an empty local set answer. The cluster set: always "reject". */
   readonly emptyLocal: "reject" | "drop";
   readonly affinitySec: number;
+  /** Who may call the frontends of role loadBalancer; null: anyone. */
+  readonly sourceRanges: UnitRanges | null;
+}
+
+/** loadBalancerSourceRanges of one family, for callers on this node and for packets. */
+export interface UnitRanges {
+  /** Processes of the host whose socket is not bound. */
+  readonly allowHost: boolean;
+  /** Pods whose socket is not bound. */
+  readonly allowPods: boolean;
+  /** Canonical CIDRs of the unit's family, sorted, no two equal: the sources of bound sockets and of packets. */
+  readonly prefixes: readonly string[];
 }
 
 /** Unit.name: "namespace/name:port", and "namespace/name" for the unnamed port, as kube-proxy prints them. */

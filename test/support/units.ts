@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Units made by hand for tests of the program stage.
 
-import { ENDPOINT, ENDPOINT_STRIDE, type Frontend, type Unit, unitKey } from "../../src/compile/unit.ts";
+import {
+  ENDPOINT,
+  ENDPOINT_STRIDE,
+  type Frontend,
+  type Unit,
+  type UnitRanges,
+  unitKey,
+} from "../../src/compile/unit.ts";
 import { addressBytes, compareAddresses, familyOfText } from "../../src/model/address.ts";
 import type { Family, Protocol } from "../../src/model/types.ts";
 
@@ -46,6 +53,7 @@ export interface UnitText {
   readonly frontends?: readonly Frontend[];
   readonly emptyLocal?: "reject" | "drop";
   readonly affinitySec?: number;
+  readonly sourceRanges?: UnitRanges | null;
 }
 
 export function frontend(role: Frontend["role"], address: string, port: number, local = false): Frontend {
@@ -73,5 +81,6 @@ export function makeUnit(text: UnitText): Unit {
     endpoints: packEndpoints(endpoints),
     emptyLocal,
     affinitySec,
+    sourceRanges: text.sourceRanges ?? null,
   };
 }

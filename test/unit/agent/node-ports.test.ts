@@ -40,6 +40,7 @@ function unit(name: string, family: 4 | 6, nodePort: number, protocol: Protocol 
     endpoints: new Uint8Array(0),
     emptyLocal: "reject",
     affinitySec: 0,
+    sourceRanges: null,
   };
 }
 
