@@ -3,8 +3,9 @@
 
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
+import { isSource } from "../config/checks.ts";
 import { defaultConfig, parseConfig } from "../config/config.ts";
-import { type Config, isSource } from "../config/schema.ts";
+import type { Config } from "../config/schema.ts";
 import { BPFFS, type FlagSpec, type Flags, oneOf, RUN_DIR, textFlag } from "./usage.ts";
 
 export const DEFAULT_RUN_DIR = "/run/portolan";

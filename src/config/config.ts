@@ -77,7 +77,9 @@ function problemOf(issue: v.BaseIssue<unknown>): ConfigProblem {
   if (issue.type === "strict_object" && issue.expected === "never") return { path, message: "is not a known key" };
   if (issue.type === "strict_object" && issue.input === undefined)
     return { path, message: `is missing; ${beginsWith}` };
+  // A check of the whole that names one field: what was received is the field's value, not the whole.
+  const received = issue.type === "check" ? JSON.stringify(issue.path?.at(-1)?.value ?? issue.input) : issue.received;
   if (issue.kind === "validation" || issue.type === "picklist")
-    return { path, message: `${issue.message}, is ${issue.received}` };
+    return { path, message: `${issue.message}, is ${received}` };
   return { path, message: `must be ${issue.expected}, is ${issue.received}` };
 }

@@ -3,8 +3,8 @@
 
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
+import { isCidr } from "../../../src/config/checks.ts";
 import { ConfigError, defaultConfig, parseConfig } from "../../../src/config/config.ts";
-import { isCidr } from "../../../src/config/schema.ts";
 
 const HEADER = "apiVersion: portolan.io/v1alpha1\nkind: PortolanConfiguration\n";
 
@@ -49,7 +49,15 @@ mapSizes: {units: many, sockets: 1000, slots: 100, widgets: 3}
 replacement: partial
 bindGuard: "yes"
 runDir: run
-nodePortAddresses: [10.0.0.0/33, primary]
+nodePortAddresses: [10.0.0.0/33, primary, fd00::/64]
+bindAddress: node-1
+healthzBindAddress: 10.0.0.1:0
+metricsBindAddress: none
+oomScoreAdj: 1001
+minSyncPeriodSec: 31
+detectLocalMode: BridgeInterface
+conntrack: {min: -1, max: 5}
+mode: kernelspace
 externalIpsAllowed: [10.1.2.3]
 apiServers: ["10.0.0.1:6443"]
 logLevel: loud
@@ -65,17 +73,45 @@ logLevel: loud
     "replacement",
     "bindGuard",
     "runDir",
+    "nodePortAddresses",
     "nodePortAddresses.0",
-    "nodePortAddresses.1",
+    "bindAddress",
+    "healthzBindAddress",
+    "metricsBindAddress",
+    "oomScoreAdj",
+    "conntrack.min",
+    "conntrack.max",
+    "mode",
     "externalIpsAllowed.0",
     "apiServers.0",
     "logLevel",
   ]) {
     expect(problems.filter((problem) => problem.startsWith(`${path}: `))).toHaveLength(1);
   }
-  expect(problems).toHaveLength(14);
+  expect(problems).toHaveLength(21);
   expect(problems).toContain("sorce: is not a known key");
-  expect(problems.find((problem) => problem.startsWith("nodePortAddresses.1"))).toMatch(/primary.*not.*yet/);
+});
+
+test("settings that do not go together", async () => {
+  const text = `${HEADER}syncPeriodSec: 5\nminSyncPeriodSec: 6\ndetectLocalMode: BridgeInterface\n`;
+  expect(await problemsOf(text)).toEqual([
+    "syncPeriodSec: must not be less than minSyncPeriodSec, is 5",
+    'detectLocal.bridgeInterface: must not be empty in detectLocalMode BridgeInterface, is ""',
+  ]);
+  expect(await problemsOf(`${HEADER}detectLocalMode: InterfaceNamePrefix\n`)).toEqual([
+    'detectLocal.interfaceNamePrefix: must not be empty in detectLocalMode InterfaceNamePrefix, is ""',
+  ]);
+});
+
+test("servers listen in the family of bindAddress, on their usual ports, unless told otherwise", async () => {
+  const listening = async (text: string): Promise<string[]> => {
+    const { healthzBindAddress, metricsBindAddress } = await parseConfig("f.yaml", HEADER + text);
+    return [healthzBindAddress, metricsBindAddress];
+  };
+  expect(await listening("")).toEqual(["0.0.0.0:10256", "127.0.0.1:10249"]);
+  expect(await listening("bindAddress: fd00::7")).toEqual(["[::]:10256", "[::1]:10249"]);
+  expect(await listening("healthzBindAddress: none\nmetricsBindAddress: fd00::7")).toEqual(["none", "[fd00::7]:10249"]);
+  expect(await listening('healthzBindAddress: "[::1]:8080"')).toEqual(["[::1]:8080", "127.0.0.1:10249"]);
 });
 
 test("a missing header is named", async () => {
