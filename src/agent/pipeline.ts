@@ -6,6 +6,7 @@ import type { Logger } from "pino";
 import { Compiler } from "../compile/compile.ts";
 import type { UnitDelta } from "../compile/unit.ts";
 import type { Config } from "../config/schema.ts";
+import { nodeFacts } from "../model/node.ts";
 import { Store } from "../model/store.ts";
 import { DeviceAddresses } from "../node/addresses.ts";
 import type { Source } from "../source/source.ts";
@@ -56,7 +57,10 @@ export class Pipeline {
     this.#options = options;
     this.#problems = new Problems(options.log);
     const externalIpsAllowed = cidrsOf(options.config.externalIpsAllowed);
-    this.#compiler = new Compiler({ nodeName: options.node }, { externalIpsAllowed, deviceAddresses: new Set() });
+    this.#compiler = new Compiler(
+      nodeFacts({ nodeName: options.node, bindAddress: options.config.bindAddress }, null),
+      { externalIpsAllowed, deviceAddresses: new Set() },
+    );
     this.#loop = new SyncLoop({
       store: this.#store,
       compiler: this.#compiler,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Are two objects the same to a Service proxy? Every field counts, so that a relist of unchanged objects costs nothing.
 
-import type { EndpointSlice, Service, ServicePort, SlicePort } from "./types.ts";
+import type { EndpointSlice, Node, Service, ServicePort, SlicePort } from "./types.ts";
 
 /** Every field equal, order of lists included. */
 export function sameService(a: Service, b: Service): boolean {
@@ -14,14 +14,16 @@ export function sameService(a: Service, b: Service): boolean {
     a.internalLocal === b.internalLocal &&
     a.externalLocal === b.externalLocal &&
     a.affinitySec === b.affinitySec &&
+    a.healthCheckNodePort === b.healthCheckNodePort &&
     sameItems(a.clusterIps, b.clusterIps) &&
     sameItems(a.externalIps, b.externalIps) &&
     sameItems(a.loadBalancerIps, b.loadBalancerIps) &&
+    sameItems(a.sourceRanges, b.sourceRanges) &&
     sameItems(a.ports, b.ports, sameServicePort)
   );
 }
 
-/** Every field equal, order of lists included. */
+/** Every field but triggerMs equal, order of lists included. */
 export function sameEndpointSlice(a: EndpointSlice, b: EndpointSlice): boolean {
   return (
     a.namespace === b.namespace &&
@@ -32,7 +34,30 @@ export function sameEndpointSlice(a: EndpointSlice, b: EndpointSlice): boolean {
     sameItems(a.ports, b.ports, sameSlicePort) &&
     sameItems(a.conditions, b.conditions) &&
     sameItems(a.addresses, b.addresses) &&
-    sameItems(a.nodeNames, b.nodeNames)
+    sameItems(a.nodeNames, b.nodeNames) &&
+    sameHints(a.zoneHints, b.zoneHints) &&
+    sameHints(a.nodeHints, b.nodeHints)
+  );
+}
+
+type Hints = EndpointSlice["zoneHints"];
+
+function sameHints(a: Hints, b: Hints): boolean {
+  if (a === null || b === null) return a === b;
+  return sameItems(a, b, (one, other) => one === other || sameItems(one, other));
+}
+
+/** Every field equal, order of lists included. */
+export function sameNode(a: Node, b: Node): boolean {
+  return (
+    a.name === b.name &&
+    a.uid === b.uid &&
+    a.zone === b.zone &&
+    a.deleting === b.deleting &&
+    a.excluded === b.excluded &&
+    sameItems(a.internalIps, b.internalIps) &&
+    sameItems(a.externalIps, b.externalIps) &&
+    sameItems(a.podCidrs, b.podCidrs)
   );
 }
 

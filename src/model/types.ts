@@ -49,6 +49,10 @@ export interface Service {
   readonly externalLocal: boolean;
   /** ClientIP affinity timeout in seconds; 0: none. */
   readonly affinitySec: number;
+  /** Canonical CIDR text of spec.loadBalancerSourceRanges, both families; who may call a load balancer address. */
+  readonly sourceRanges: readonly string[];
+  /** spec.healthCheckNodePort; 0: none. */
+  readonly healthCheckNodePort: number;
 }
 
 /** Bits of SliceEndpoints.conditions, nil conditions resolved (contract: nil ready = ready, nil serving = serving, nil terminating = not). */
@@ -75,21 +79,55 @@ export interface EndpointSlice {
   readonly conditions: Uint8Array;
   /** Interned node names, null where the endpoint has none. */
   readonly nodeNames: readonly (string | null)[];
+  /** Zones each endpoint is meant for (hints.forZones), [] where it has no hint; null: no endpoint has one. Shared lists. */
+  readonly zoneHints: readonly (readonly string[])[] | null;
+  /** Nodes each endpoint is meant for (hints.forNodes), likewise. */
+  readonly nodeHints: readonly (readonly string[])[] | null;
+  /**
+   * Annotation endpoints.kubernetes.io/last-change-trigger-time in Unix milliseconds: when the pod or Service changed
+   * that this version of the slice is about; 0 if absent. Of no account to who is served.
+   */
+  readonly triggerMs: number;
 }
 
-/** What is known of the node itself. */
+/** The Node object of this node. */
+export interface Node {
+  readonly name: string;
+  readonly uid: string;
+  /** Label topology.kubernetes.io/zone; "" if unlabelled. */
+  readonly zone: string;
+  /** status.addresses of type InternalIP, in order, canonical text. */
+  readonly internalIps: readonly string[];
+  /** Those of type ExternalIP. */
+  readonly externalIps: readonly string[];
+  /** spec.podCIDRs, canonical text. */
+  readonly podCidrs: readonly string[];
+  /** It has a deletionTimestamp. */
+  readonly deleting: boolean;
+  /** It has the taint ToBeDeletedByClusterAutoscaler, of any effect. */
+  readonly excluded: boolean;
+}
+
+/** What compile knows of the node itself; nodeFacts() in node.ts makes it. */
 export interface NodeFacts {
   /** Our node name: trimmed, lower case. Local = an endpoint's nodeName equals it. */
   readonly nodeName: string;
+  /** "" if the node has none or is not known yet. */
+  readonly zone: string;
+  /** The node's own address, and the first of the other family if it has one; [] if none is known. Canonical text. */
+  readonly primaryAddresses: readonly string[];
+  /** Canonical text; [] if not known. */
+  readonly podCidrs: readonly string[];
 }
 
 /** One object, or part of it, that was not accepted: named for `status` and the log. */
 export interface Problem {
-  /** "Service", "EndpointSlice" or "File". */
-  readonly kind: "Service" | "EndpointSlice" | "File";
-  /** "namespace/name", or a file's path. */
+  readonly kind: "Service" | "EndpointSlice" | "Node" | "ServiceCIDR" | "File";
+  /** "namespace/name", "name" of what is in no namespace, or a file's path. */
   readonly key: string;
   /** Field path ("spec.ports[1].port"), "line 12" for a file, "" if the whole. */
   readonly field: string;
   readonly reason: string;
+  /** What an Event about it is called ("FrontendConflict"); left out where the sort of problem has no name of its own. */
+  readonly event?: string;
 }

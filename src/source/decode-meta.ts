@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What both kinds take from an object's metadata.
+// What every kind takes from an object's metadata.
 
 import { describe, intern, isDnsName, type JsonObject, member, objectMember } from "./decode-field.ts";
 
@@ -9,10 +9,13 @@ export interface ObjectMeta {
   readonly uid: string;
   /** Unix milliseconds; 0 if absent. */
   readonly createdMs: number;
+  /** It has a deletionTimestamp. */
+  readonly deleting: boolean;
   readonly labels: JsonObject;
+  readonly annotations: JsonObject;
 }
 
-const NO_LABELS: JsonObject = {};
+const NOTHING: JsonObject = {};
 
 /** The metadata, or in words why there is none. An absent namespace is "default", as kubectl has it. */
 export function readMeta(object: JsonObject): ObjectMeta | string {
@@ -30,11 +33,14 @@ export function readMeta(object: JsonObject): ObjectMeta | string {
     name,
     uid: typeof uid === "string" ? uid : "",
     createdMs: readTime(member(metadata, "creationTimestamp")),
-    labels: objectMember(metadata, "labels") ?? NO_LABELS,
+    deleting: typeof member(metadata, "deletionTimestamp") === "string",
+    labels: objectMember(metadata, "labels") ?? NOTHING,
+    annotations: objectMember(metadata, "annotations") ?? NOTHING,
   };
 }
 
-function readTime(value: unknown): number {
+/** RFC 3339 in Unix milliseconds; 0 if it is none. */
+export function readTime(value: unknown): number {
   if (typeof value !== "string") return 0;
   const ms = Date.parse(value);
   return Number.isFinite(ms) && ms > 0 ? ms : 0;

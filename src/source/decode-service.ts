@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The body of a Service: which of its fields a Service proxy serves, and which of them are refused.
 
-import { canonicalAddress } from "../model/address.ts";
-import type { Service, ServicePort } from "../model/types.ts";
+import { canonicalAddress, familyOfText, formatCidr, parseCidr } from "../model/address.ts";
+import type { Family, Service, ServicePort } from "../model/types.ts";
 import {
   describe,
   exact,
@@ -36,6 +36,7 @@ export function serviceFrom(meta: ObjectMeta, object: JsonObject, findings: Find
   const clusterIps = readClusterIps(spec, findings);
   if (clusterIps === null) return null;
   const status = objectMember(object, "status") ?? NO_SPEC;
+  const { ranges, closed } = readSourceRanges(spec, findings);
   return {
     namespace: meta.namespace,
     name: meta.name,
@@ -48,11 +49,15 @@ export function serviceFrom(meta: ObjectMeta, object: JsonObject, findings: Find
       "spec.externalIPs",
       findings,
     ),
-    loadBalancerIps: readIngress(objectMember(status, "loadBalancer") ?? NO_SPEC, findings),
+    loadBalancerIps: readIngress(objectMember(status, "loadBalancer") ?? NO_SPEC, findings).filter(
+      (address) => !closed.includes(familyOfText(address)),
+    ),
     ports: readPorts(spec, findings),
     internalLocal: member(spec, "internalTrafficPolicy") === "Local",
     externalLocal: member(spec, "externalTrafficPolicy") === "Local",
     affinitySec: readAffinity(spec, findings),
+    sourceRanges: ranges,
+    healthCheckNodePort: readOptionalPort(member(spec, "healthCheckNodePort"), "spec.healthCheckNodePort", findings),
   };
 }
 
@@ -100,6 +105,30 @@ function readIngress(loadBalancer: JsonObject, findings: Findings): readonly str
   return exact(addresses);
 }
 
+interface SourceRanges {
+  readonly ranges: readonly string[];
+  /** Families that a wrong entry might have been meant for and no good one is for: open to all is not what was asked. */
+  readonly closed: readonly Family[];
+}
+
+function readSourceRanges(spec: JsonObject, findings: Findings): SourceRanges {
+  const path = "spec.loadBalancerSourceRanges";
+  const list = listMember(spec, "loadBalancerSourceRanges", path, findings);
+  const ranges: string[] = [];
+  let wrong = 0;
+  for (const [i, value] of list.entries()) {
+    const cidr = typeof value === "string" ? parseCidr(value.trim()) : null;
+    if (cidr === null) {
+      wrong++;
+      findings.add(`${path}[${i}]`, `must be a CIDR, not ${describe(value)}`);
+    } else if (!ranges.includes(formatCidr(cidr))) ranges.push(formatCidr(cidr));
+  }
+  const closed = ([4, 6] as const).filter(
+    (family) => wrong > 0 && !ranges.some((range) => familyOfText(range) === family),
+  );
+  return { ranges: exact(ranges), closed };
+}
+
 function readPorts(spec: JsonObject, findings: Findings): readonly ServicePort[] {
   const ports: ServicePort[] = [];
   for (const [i, entry] of listMember(spec, "ports", "spec.ports", findings).entries()) {
@@ -126,13 +155,13 @@ function readServicePort(entry: unknown, path: string, findings: Findings): Serv
   const protocol = readProtocol(member(entry, "protocol"), `${path}.protocol`, findings);
   const port = readPort(member(entry, "port"), `${path}.port`, findings);
   if (name === null || protocol === null || port === null) return null;
-  const nodePort = member(entry, "nodePort") ?? 0;
-  return {
-    name,
-    protocol,
-    port,
-    nodePort: nodePort === 0 ? 0 : (readPort(nodePort, `${path}.nodePort`, findings) ?? 0),
-  };
+  return { name, protocol, port, nodePort: readOptionalPort(member(entry, "nodePort"), `${path}.nodePort`, findings) };
+}
+
+/** 0 if absent, null, 0 or (with a problem) no port number. */
+function readOptionalPort(value: unknown, path: string, findings: Findings): number {
+  const port = value ?? 0;
+  return port === 0 ? 0 : (readPort(port, path, findings) ?? 0);
 }
 
 function readAffinity(spec: JsonObject, findings: Findings): number {

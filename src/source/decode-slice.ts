@@ -18,10 +18,12 @@ import {
   readPortName,
   readProtocol,
 } from "./decode-field.ts";
-import type { ObjectMeta } from "./decode-meta.ts";
+import { HintReader } from "./decode-hints.ts";
+import { type ObjectMeta, readTime } from "./decode-meta.ts";
 
 const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
 const HEADLESS_LABEL = "service.kubernetes.io/headless";
+const TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time";
 const NO_CONDITIONS: JsonObject = {};
 /** The API server lets no slice have more endpoints. */
 const MAX_SHARED = 1_000;
@@ -45,6 +47,7 @@ export function sliceFrom(meta: ObjectMeta, object: JsonObject, findings: Findin
     serviceName,
     family,
     ports,
+    triggerMs: readTime(member(meta.annotations, TRIGGER_ANNOTATION)),
     ...readEndpoints(list, family, findings),
   };
 }
@@ -76,12 +79,13 @@ function readPorts(object: JsonObject, findings: Findings): readonly SlicePort[]
   return exact(ports);
 }
 
-type Endpoints = Pick<EndpointSlice, "count" | "addresses" | "conditions" | "nodeNames">;
+type Endpoints = Pick<EndpointSlice, "count" | "addresses" | "conditions" | "nodeNames" | "zoneHints" | "nodeHints">;
 
 function readEndpoints(list: readonly unknown[], family: Family, findings: Findings): Endpoints {
   const addresses = new Uint8Array(list.length * ADDRESS_BYTES);
   const conditions = new Uint8Array(list.length);
   const nodeNames: (string | null)[] = [];
+  const hints = new HintReader(findings);
   for (let i = 0; i < list.length; i++) {
     const entry = list[i];
     if (!isObject(entry)) {
@@ -93,6 +97,7 @@ function readEndpoints(list: readonly unknown[], family: Family, findings: Findi
     conditions[at] = readConditions(objectMember(entry, "conditions") ?? NO_CONDITIONS);
     const nodeName = member(entry, "nodeName");
     nodeNames.push(typeof nodeName === "string" && nodeName !== "" ? intern(nodeName) : null);
+    hints.add(entry, `endpoints[${i}]`);
   }
   const count = nodeNames.length;
   return {
@@ -100,6 +105,8 @@ function readEndpoints(list: readonly unknown[], family: Family, findings: Findi
     addresses: count === list.length ? addresses : addresses.slice(0, count * ADDRESS_BYTES),
     conditions: sharedConditions(conditions.subarray(0, count)),
     nodeNames: exact(nodeNames),
+    zoneHints: hints.zones,
+    nodeHints: hints.nodes,
   };
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a source of Services and EndpointSlices is: the API server (kubernetes.ts) or a folder (manifests.ts).
+// What a source of Services, EndpointSlices and the node's own facts is: the API server (kubernetes.ts) or a folder (manifests.ts).
 
-import type { EndpointSlice, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
+import type { EndpointSlice, Node, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
 
 export type Kind = "services" | "endpointslices";
 
@@ -15,6 +15,10 @@ export interface SourceSink {
   endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): void;
   /** All objects of this kind have been delivered once. Called once a kind. */
   synced(kind: Kind): void;
+  /** The Node of our name; null: deleted. No kind that is waited for: it may come late or never. */
+  node?(node: Node | null, receivedNs: bigint): void;
+  /** Every prefix of every ServiceCIDR, sorted canonical text; told again at each change, at first once all are known. */
+  serviceCidrs?(cidrs: readonly string[]): void;
   /**
    * Nothing the source holds is missing any more, so what an earlier run left in the kernel and no object explains may
    * be deleted. Called once, after both `synced`: at once by the API server, by a folder when every file in it has

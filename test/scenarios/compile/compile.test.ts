@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { type CompileOptions, Compiler } from "../../../src/compile/compile.ts";
 import type { Unit, UnitDelta } from "../../../src/compile/unit.ts";
 import { type Cidr, parseCidr } from "../../../src/model/address.ts";
+import { nodeFacts } from "../../../src/model/node.ts";
 import { Store } from "../../../src/model/store.ts";
 import type { Problem } from "../../../src/model/types.ts";
 import {
@@ -36,7 +37,10 @@ class Node {
   readonly #problems = new Map<string, readonly Problem[]>();
 
   constructor(scenario: Scenario) {
-    this.#compiler = new Compiler({ nodeName: scenario.node }, optionsOf(scenario));
+    this.#compiler = new Compiler(
+      nodeFacts({ nodeName: scenario.node, bindAddress: "0.0.0.0" }, null),
+      optionsOf(scenario),
+    );
     this.store.synced("services");
     this.store.synced("endpointslices");
   }

@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { type CompileOptions, Compiler } from "../../../src/compile/compile.ts";
 import type { UnitDelta } from "../../../src/compile/unit.ts";
 import { type Cidr, parseCidr } from "../../../src/model/address.ts";
+import { nodeFacts } from "../../../src/model/node.ts";
 import { Store } from "../../../src/model/store.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { options } from "../../support/fresh-maps.ts";
@@ -29,7 +30,7 @@ function compilerOf(scenario: Scenario): Compiler {
     externalIpsAllowed: allowed,
     deviceAddresses: new Set(scenario.deviceAddresses),
   };
-  return new Compiler({ nodeName: scenario.node }, compileOptions);
+  return new Compiler(nodeFacts({ nodeName: scenario.node, bindAddress: "0.0.0.0" }, null), compileOptions);
 }
 
 /** A whole agent but for its source and its kernel. */

@@ -9,9 +9,9 @@ import type { CompileOptions } from "../../../src/compile/frontends.ts";
 import type { Unit } from "../../../src/compile/unit.ts";
 import { Store, type StoreView } from "../../../src/model/store.ts";
 import { type EndpointSlice, PROTOCOL, type Problem, type Service } from "../../../src/model/types.ts";
-import { service, slice } from "./objects.ts";
+import { facts, service, slice } from "./objects.ts";
 
-const FACTS = { nodeName: "node-a" };
+const FACTS = facts();
 const OPTIONS: CompileOptions = { externalIpsAllowed: null, deviceAddresses: new Set() };
 const NAMES = ["a", "b", "c"];
 /** Few enough that Services, endpoints and devices meet. */
@@ -303,6 +303,7 @@ describe("a unit", () => {
         endpoints: endpoint,
         emptyLocal: "reject",
         affinitySec: 60,
+        sourceRanges: null,
       },
     ]);
   });

@@ -2,7 +2,12 @@
 // Small Services and EndpointSlices for tests: everything has a plain default.
 
 import { ADDRESS_BYTES, familyOfText, parseAddress } from "../../../src/model/address.ts";
-import { CONDITION, type EndpointSlice, PROTOCOL, type Service } from "../../../src/model/types.ts";
+import { CONDITION, type EndpointSlice, type NodeFacts, PROTOCOL, type Service } from "../../../src/model/types.ts";
+
+/** node-a, of which nothing more is known. */
+export function facts(change: Partial<NodeFacts> = {}): NodeFacts {
+  return { nodeName: "node-a", zone: "", primaryAddresses: [], podCidrs: [], ...change };
+}
 
 /** One TCP port "http" 80 at 10.96.0.1, created at 0. */
 export function service(name: string, change: Partial<Service> = {}): Service {
@@ -19,6 +24,8 @@ export function service(name: string, change: Partial<Service> = {}): Service {
     internalLocal: false,
     externalLocal: false,
     affinitySec: 0,
+    sourceRanges: [],
+    healthCheckNodePort: 0,
     ...change,
   };
 }
@@ -42,6 +49,9 @@ export function slice(
     addresses: bytes,
     conditions: new Uint8Array(addresses.length).fill(CONDITION.READY | CONDITION.SERVING),
     nodeNames: addresses.map(() => "node-b"),
+    zoneHints: null,
+    nodeHints: null,
+    triggerMs: 0,
     ...change,
   };
 }

@@ -95,6 +95,8 @@ test("a full Service", () => {
     internalLocal: true,
     externalLocal: true,
     affinitySec: 60,
+    sourceRanges: [],
+    healthCheckNodePort: 0,
   } satisfies Service);
 });
 
