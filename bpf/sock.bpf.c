@@ -19,22 +19,13 @@
 #include "lb.h"
 #include "record.h"
 #include "sock-name.h"
+#include "sock-source.h"
 
 char sock_license[] SEC("license") = "Dual BSD/GPL";
 
 /* What hooks return. */
 #define SOCK_ALLOW  1
 #define SOCK_REFUSE 0
-
-static __always_inline bool sock_in_host(void *ctx)
-{
-	return bpf_get_netns_cookie(ctx) == host_netns_cookie;
-}
-
-static __always_inline bool sock_is_udp(struct bpf_sock_addr *ctx)
-{
-	return READ_ONCE(ctx->protocol) == IPPROTO_UDP;
-}
 
 /* The frontend called, if the address is ours for this caller. */
 static __always_inline lb_frontend sock_find(struct bpf_sock_addr *ctx, bool v6,
@@ -71,33 +62,6 @@ static __always_inline struct lb_choice sock_choose(struct bpf_sock_addr *ctx,
 		return lb_choose(scratch, frontend, service);
 	client.address.high = bpf_get_netns_cookie(ctx);
 	return lb_choose_for(scratch, frontend, service, client);
-}
-
-/* The source a socket is bound to or, in sendmsg, that the datagram asks for. */
-static __always_inline struct address sock_source(struct bpf_sock_addr *ctx, bool v6, bool message)
-{
-	struct bpf_sock *sk = ctx->sk;
-
-	if (!v6)
-		return address_of_v4(message ? ctx->msg_src_ip4 : sk->src_ip4);
-	if (message)
-		return sock_address_of(ctx->msg_src_ip6[0], ctx->msg_src_ip6[1],
-				       ctx->msg_src_ip6[2], ctx->msg_src_ip6[3]);
-	return sock_address_of(sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
-}
-
-/* From a loopback source no other address can be reached: such a call is left as it is. */
-static __always_inline bool sock_is_stuck(struct scratch *scratch, struct address source, __u32 id)
-{
-	struct backend *backend;
-
-	if (!address_is_loopback(source))
-		return false;
-	backend = lb_backend(scratch, id);
-	if (backend && address_is_loopback(address_load(backend->addr)))
-		return false;
-	stat_count(scratch, STAT_LOOPBACK_SOURCE);
-	return true;
 }
 
 /* Records what a TCP socket calls and what it gets. */
@@ -168,7 +132,9 @@ static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 	else
 		return SOCK_ALLOW;
 	frontend = sock_find(ctx, v6, &scratch);
-	if (frontend)
+	if (frontend && sock_is_outside(ctx, v6, false, frontend))
+		choice.verdict = LB_DROP;
+	else if (frontend)
 		choice = sock_choose(ctx, &scratch, frontend);
 	if (choice.verdict == LB_REJECT)
 		return sock_reject(&scratch, STAT_CONNECT_REJECT);
@@ -241,6 +207,10 @@ static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	frontend = sock_find(ctx, v6, &scratch);
 	if (!frontend)
 		return sock_leave(ctx, v6, &scratch);
+	if (sock_is_outside(ctx, v6, true, frontend)) {
+		stat_count(&scratch, STAT_SENDMSG_DROP);
+		return SOCK_ALLOW;
+	}
 	if (sock_repeat(ctx, v6, &scratch, frontend)) {
 		stat_count(&scratch, STAT_SENDMSG);
 		return SOCK_ALLOW;

@@ -26,6 +26,10 @@ enum frontend_flags {
 	FRONTEND_INTERNAL_LOCAL = 1 << 5, /* callers on this node use the local extent */
 	FRONTEND_EXTERNAL_LOCAL = 1 << 6, /* packets from outside use the local extent */
 	FRONTEND_BIND_GUARD = 1 << 7,	  /* no process of the host may bind this port */
+	FRONTEND_SOURCE_RANGES =
+	    1 << 8, /* only for callers that the next two or pt_src_ranges admit */
+	FRONTEND_ALLOW_HOST = 1 << 9,  /* sockets of the host that are not bound */
+	FRONTEND_ALLOW_PODS = 1 << 10, /* sockets of pods that are not bound */
 };
 
 /* One u64 to its readers: replaced whole, never word by word. */
@@ -184,6 +188,22 @@ struct node_addr {
 	__u32 flags; /* enum node_addr_flags */
 };
 
+/*
+ * pt_src_ranges, a trie: the prefixes of sources that may use a service's load
+ * balancer addresses. A bound socket's address is looked up with SRC_RANGE_BITS.
+ */
+#define SRC_RANGE_SERVICE_BITS 32
+#define SRC_RANGE_BITS	       (SRC_RANGE_SERVICE_BITS + 128)
+struct src_range_key {
+	__u32 prefixlen; /* of what follows; an IPv4 /8 is SRC_RANGE_SERVICE_BITS + 104 */
+	__u32 service_id;
+	__u8 addr[16];
+};
+
+struct src_range {
+	__u8 allowed; /* 1 */
+};
+
 /* pt_names: for people and for recovery. */
 #define NAME_BYTES 198
 struct service_name {
@@ -210,6 +230,7 @@ enum stat_reason {
 	STAT_PICK_RETRY,      /* a dead backend was met, the extent read again */
 	STAT_PICK_FAILED,     /* three times in a row: rejected */
 	STAT_LOOPBACK_SOURCE, /* bound to loopback, left untranslated */
+	STAT_SOURCE_OUTSIDE,  /* not in the frontend's source ranges; among the drops too */
 	STAT_MAX,
 };
 
@@ -227,6 +248,8 @@ _Static_assert(sizeof(struct udp_peer_key) == 32, "udp_peer_key");
 _Static_assert(sizeof(struct udp_peer) == 32, "udp_peer");
 _Static_assert(sizeof(struct affinity_key) == 24, "affinity_key");
 _Static_assert(sizeof(struct affinity) == 24, "affinity");
+_Static_assert(sizeof(struct src_range_key) == 24, "src_range_key");
+_Static_assert(sizeof(struct src_range) == 1, "src_range");
 _Static_assert(sizeof(struct service_name) == 200, "service_name");
 
 #endif

@@ -98,5 +98,6 @@ function mapEntries({ mapSizes: size }: Config): Readonly<Record<string, number>
     pt_sockets: size.sockets,
     pt_affinity: size.affinity,
     pt_udp_peers: size.udpPeers,
+    pt_src_ranges: size.sourceRanges,
   };
 }

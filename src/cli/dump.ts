@@ -28,8 +28,8 @@ export const dumpCommand: CommandSpec = {
   summary: "print a BPF map, decoded",
   details: `
 The maps, by name with or without "pt_": frontends, services, slots, backends, active, sockets, udp_peers, affinity,
-node_addrs, names, stats. Always read from the kernel, with the agent alive or dead. bpftool shows the same bytes:
-bpftool map dump pinned /sys/fs/bpf/portolan/v1/maps/pt_frontends
+node_addrs, src_ranges, names, stats. Always read from the kernel, with the agent alive or dead. bpftool shows the
+same bytes: bpftool map dump pinned /sys/fs/bpf/portolan/v1/maps/pt_frontends
 
 Examples:
   portolan dump frontends

@@ -31,6 +31,8 @@ const mapSizes = v.strictObject({
   ),
   affinity: v.nullish(size, 65_536),
   udpPeers: v.nullish(size, 32_768),
+  /** Prefixes of loadBalancerSourceRanges, counted once for each ServicePort; memory is taken only for what is there. */
+  sourceRanges: v.nullish(size, 65_536),
 });
 
 /** Settings of the kernel's connection tracking; null leaves a sysctl alone, and so does 0. */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values of the hash maps, packed for batches: frontends, names, node addresses. Native byte order.
+// Keys and values of the hash maps, packed for batches: frontends, names, node addresses, source ranges. Native byte order.
 
 import type { Family, Protocol } from "../model/types.ts";
-import type { Layout } from "./layout.ts";
-import type { FrontendKey, FrontendRow, NameRow } from "./port.ts";
+import { type Layout, RANGE_SERVICE_BITS } from "./layout.ts";
+import type { FrontendKey, FrontendRow, NameRow, SourceRange } from "./port.ts";
 
 const LITTLE = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
@@ -125,5 +125,38 @@ export class NodeAddressCodec {
   decode(key: Uint8Array, value: Uint8Array): readonly [Uint8Array, number] {
     const start = this.#key.at.addr;
     return [key.slice(start, start + 16), viewOf(value).getUint32(this.#value.at.flags, LITTLE)];
+  }
+}
+
+/** pt_src_ranges. */
+export class SourceRangeCodec {
+  readonly #key: Layout<"src_range_key">;
+  /** The one value there is. */
+  readonly allowed: Uint8Array;
+
+  constructor(key: Layout<"src_range_key">, value: Layout<"src_range">) {
+    this.#key = key;
+    this.allowed = new Uint8Array(value.size);
+    this.allowed[value.at.allowed] = 1;
+  }
+
+  key({ serviceId, address, bits }: SourceRange): Uint8Array {
+    const { size, at } = this.#key;
+    const bytes = new Uint8Array(size);
+    const view = viewOf(bytes);
+    view.setUint32(at.prefixlen, RANGE_SERVICE_BITS + bits, LITTLE);
+    view.setUint32(at.service_id, serviceId, LITTLE);
+    bytes.set(address, at.addr);
+    return bytes;
+  }
+
+  decode(key: Uint8Array): SourceRange {
+    const { at } = this.#key;
+    const view = viewOf(key);
+    return {
+      serviceId: view.getUint32(at.service_id, LITTLE),
+      address: key.slice(at.addr, at.addr + 16),
+      bits: view.getUint32(at.prefixlen, LITTLE) - RANGE_SERVICE_BITS,
+    };
   }
 }

@@ -3,10 +3,10 @@
 // version; addresses as text, flags by name, extent words split. Empty elements of arrays are left out.
 
 import { type BpfMap, type Btf, type BtfMember, MapFlags } from "libbpf-ts";
-import { formatAddress } from "../model/address.ts";
+import { familyOf, formatAddress, formatCidr } from "../model/address.ts";
 import { viewOf } from "./codecs.ts";
 import { parseExtentWord } from "./extent.ts";
-import { AFFINITY, ALGORITHM, BACKEND, FRONTEND, NODE_ADDR, SOCKET } from "./layout.ts";
+import { AFFINITY, ALGORITHM, BACKEND, FRONTEND, NODE_ADDR, RANGE_SERVICE_BITS, SOCKET } from "./layout.ts";
 import { readStats } from "./stats.ts";
 
 export type DumpValue = number | string | boolean | readonly DumpValue[] | { readonly [member: string]: DumpValue };
@@ -64,6 +64,7 @@ function decodeStruct(btf: Btf, struct: string | null, bytes: Uint8Array): DumpV
     row[member.name] = refine(found.name, member.name, decodeMember(member, bytes));
   }
   if (found.name === "affinity_key") refineClient(row, bytes);
+  if (found.name === "src_range_key") return refineRange(row, bytes);
   return row;
 }
 
@@ -114,6 +115,15 @@ function refine(struct: string, member: string, value: DumpValue): DumpValue {
 function refineClient(row: Record<string, DumpValue>, bytes: Uint8Array): void {
   if (row["kind"] === AFFINITY.NETNS) row["client"] = `netns ${viewOf(bytes).getBigUint64(0, true)}`;
   row["kind"] = nameOf(AFFINITY, Number(row["kind"])) ?? row["kind"] ?? 0;
+}
+
+/** A prefix as people write it; one that is shorter than a service id as it is. */
+function refineRange(row: Record<string, DumpValue>, key: Uint8Array): DumpValue {
+  const bits = Number(row["prefixlen"]) - RANGE_SERVICE_BITS;
+  if (bits < 0) return row;
+  const bytes = key.subarray(-16);
+  const family = bits < 96 ? 6 : familyOf(bytes);
+  return { service_id: row["service_id"] ?? 0, prefix: formatCidr({ family, bytes, bits }) };
 }
 
 function flagNames(names: Readonly<Record<string, number>>, flags: number): DumpValue[] {

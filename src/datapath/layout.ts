@@ -14,6 +14,9 @@ export const FRONTEND = {
   INTERNAL_LOCAL: 32,
   EXTERNAL_LOCAL: 64,
   BIND_GUARD: 128,
+  SOURCE_RANGES: 256,
+  ALLOW_HOST: 512,
+  ALLOW_PODS: 1024,
 } as const;
 
 /** enum algorithm. */
@@ -31,7 +34,10 @@ export const SOCKET = { COUNTED: 1, SENDTO: 2, PEERS: 4 } as const;
 /** enum affinity_client. */
 export const AFFINITY = { NETNS: 0, ADDRESS: 1 } as const;
 
-/** enum stat_reason, in order, without the prefix. Used where the BTF at hand does not carry the enum. */
+/** Bits of a source range's key in front of the address: the service id (SRC_RANGE_SERVICE_BITS). */
+export const RANGE_SERVICE_BITS = 32;
+
+/** enum stat_reason, in order, without the prefix. Used where the BTF at hand does not carry the enum, or ends earlier. */
 export const STAT_REASONS = [
   "CONNECT",
   "CONNECT_REJECT",
@@ -49,6 +55,7 @@ export const STAT_REASONS = [
   "PICK_RETRY",
   "PICK_FAILED",
   "LOOPBACK_SOURCE",
+  "SOURCE_OUTSIDE",
 ] as const;
 
 const ENUMS: Readonly<Record<string, { readonly prefix: string; readonly values: Readonly<Record<string, number>> }>> =
@@ -87,6 +94,8 @@ const STRUCTS = {
   affinity: { expires_ns: 8, backend_id: 4, generation: 4, check: 8 },
   node_addr_key: { addr: 16 },
   node_addr: { flags: 4 },
+  src_range_key: { prefixlen: 4, service_id: 4, addr: 16 },
+  src_range: { allowed: 1 },
   service_name: { family: 1, proto: 1, name: 0 },
   stat: { count: 8 },
 } as const;
@@ -150,11 +159,11 @@ export function checkEnums(btf: Btf): void {
   if (problems.length > 0) throw new LayoutError(problems);
 }
 
-/** Names of the counters in pt_stats by index, from BTF's enum stat_reason where it is there. */
+/** Names of the counters in pt_stats by index, from BTF's enum stat_reason where it is there; a former release's is shorter. */
 export function statReasons(btf: Btf | null): readonly string[] {
   const found = btf?.enum("stat_reason") ?? null;
   if (found === null) return STAT_REASONS;
-  const names: string[] = [];
+  const names: string[] = [...STAT_REASONS];
   for (const [name, index] of Object.entries(found)) {
     if (name !== "STAT_MAX") names[index] = name.replace(/^STAT_/, "");
   }

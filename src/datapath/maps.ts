@@ -4,9 +4,18 @@
 import { type BpfError, BpfMap, type BpfObject, Btf, gracePeriod, type MmapView } from "libbpf-ts";
 import { AddressBits } from "./address-bits.ts";
 import { BackendArray } from "./backend-array.ts";
-import { FrontendCodec, NameCodec, NodeAddressCodec } from "./codecs.ts";
+import { FrontendCodec, NameCodec, NodeAddressCodec, SourceRangeCodec } from "./codecs.ts";
 import { checkEnums, type Layout, LayoutError, structLayout } from "./layout.ts";
-import type { BackendRow, Capacity, FrontendKey, FrontendRow, MapPort, NameRow, ServiceRow } from "./port.ts";
+import type {
+  BackendRow,
+  Capacity,
+  FrontendKey,
+  FrontendRow,
+  MapPort,
+  NameRow,
+  ServiceRow,
+  SourceRange,
+} from "./port.ts";
 
 /** Every pinned map of schema v1. */
 export const MAP_NAMES = [
@@ -21,6 +30,7 @@ export const MAP_NAMES = [
   "pt_udp_peers",
   "pt_affinity",
   "pt_node_addrs",
+  "pt_src_ranges",
   "pt_names",
   "pt_stats",
 ] as const;
@@ -35,6 +45,7 @@ const PROGRAMMED = [
   "pt_backends",
   "pt_active",
   "pt_node_addrs",
+  "pt_src_ranges",
   "pt_names",
 ] as const satisfies readonly MapName[];
 type Programmed = (typeof PROGRAMMED)[number];
@@ -52,6 +63,7 @@ export class Maps implements MapPort, Disposable {
   readonly #frontend: FrontendCodec;
   readonly #name: NameCodec;
   readonly #nodeAddress: NodeAddressCodec;
+  readonly #range: SourceRangeCodec;
   readonly #service: Layout<"service">;
   readonly #bitsView: MmapView;
   readonly #bits: AddressBits;
@@ -77,6 +89,7 @@ export class Maps implements MapPort, Disposable {
     this.#frontend = new FrontendCodec(structLayout(btf, "frontend_key"), structLayout(btf, "frontend"));
     this.#name = new NameCodec(structLayout(btf, "service_name"));
     this.#nodeAddress = new NodeAddressCodec(structLayout(btf, "node_addr_key"), structLayout(btf, "node_addr"));
+    this.#range = new SourceRangeCodec(structLayout(btf, "src_range_key"), structLayout(btf, "src_range"));
     this.#service = structLayout(btf, "service");
     const backend = structLayout(btf, "backend");
     const page = structLayout(btf, "slot_page");
@@ -97,6 +110,7 @@ export class Maps implements MapPort, Disposable {
       frontends: handles.pt_frontends.info.maxEntries,
       backends: Math.min(handles.pt_backends.info.maxEntries, handles.pt_active.info.maxEntries),
       slots: handles.pt_slots.info.maxEntries * (page.size / 4),
+      sourceRanges: handles.pt_src_ranges.info.maxEntries,
     };
     if (!this.#readOnly) this.#coverAll();
   }
@@ -114,7 +128,8 @@ export class Maps implements MapPort, Disposable {
     const handles: Partial<Record<Programmed, BpfMap>> = {};
     for (const name of PROGRAMMED) handles[name] = opened.use(BpfMap.open(`${directory}/${name}`));
     const complete = handles as Record<Programmed, BpfMap>;
-    const btf = options.btf ?? Btf.ofMap(complete.pt_frontends);
+    // The map that releases added last: whoever made it compared the older ones with the types it came with.
+    const btf = options.btf ?? Btf.ofMap(complete.pt_src_ranges);
     if (btf === null) throw new LayoutError(["the pinned maps carry no BTF"]);
     if (options.btf === undefined) opened.use(btf);
     const maps = new Maps(complete, btf, { ...options, owned: true });
@@ -194,6 +209,15 @@ export class Maps implements MapPort, Disposable {
     return this.#batch(map, this.#frontend.keys(rows), this.#frontend.values(rows), rows.length);
   }
 
+  putSourceRange(range: SourceRange): void {
+    this.#handles.pt_src_ranges.set(this.#range.key(range), this.#range.allowed);
+    this.#writes++;
+  }
+
+  deleteSourceRange(range: SourceRange): void {
+    if (this.#handles.pt_src_ranges.delete(this.#range.key(range))) this.#writes++;
+  }
+
   deleteFrontend(key: FrontendKey): void {
     if (this.#handles.pt_frontends.delete(this.#frontend.keys([key]))) this.#writes++;
   }
@@ -260,6 +284,10 @@ export class Maps implements MapPort, Disposable {
 
   slots(base: number, count: number): Uint32Array {
     return this.#slotIds.slice(base, base + count);
+  }
+
+  *sourceRanges(): Generator<SourceRange> {
+    for (const key of this.#handles.pt_src_ranges.keys()) yield this.#range.decode(key);
   }
 
   active(id: number): bigint {

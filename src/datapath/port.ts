@@ -10,6 +10,7 @@ export interface Capacity {
   readonly frontends: number;
   readonly backends: number;
   readonly slots: number;
+  readonly sourceRanges: number;
 }
 
 export interface FrontendKey {
@@ -49,6 +50,15 @@ export interface NameRow {
   readonly name: string;
 }
 
+/** Sources in this prefix may use the service's load balancer addresses. */
+export interface SourceRange {
+  readonly serviceId: number;
+  /** 16 bytes; those behind the prefix are zero. */
+  readonly address: Uint8Array;
+  /** Of the 16 bytes: an IPv4 /8 is 104. Less than 0 where somebody's hand left out part of the service id. */
+  readonly bits: number;
+}
+
 /** Failures are BpfError (ENOSPC and E2BIG: the map is full). Stores into mapped arrays do not fail. */
 export interface MapPort {
   readonly capacity: Capacity;
@@ -78,6 +88,9 @@ export interface MapPort {
   putFrontends(rows: readonly FrontendRow[]): number;
   /** A missing row is success. */
   deleteFrontend(key: FrontendKey): void;
+  putSourceRange(range: SourceRange): void;
+  /** A missing one is success. */
+  deleteSourceRange(range: SourceRange): void;
   putNodeAddress(address: Uint8Array, flags: number): void;
   deleteNodeAddress(address: Uint8Array): void;
   /** One RCU grace period, off the main thread. */
@@ -98,5 +111,6 @@ export interface MapPort {
   usedBackends(): Iterable<number>;
   slots(base: number, count: number): Uint32Array;
   active(id: number): bigint;
+  sourceRanges(): Iterable<SourceRange>;
   nodeAddresses(): Iterable<readonly [address: Uint8Array, flags: number]>;
 }

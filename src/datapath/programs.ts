@@ -38,7 +38,7 @@ export function probePrograms(objectFile: string): {
 } {
   try {
     const small = { pt_frontends: 16, pt_services: 16, pt_slots: 1, pt_backends: 16, pt_active: 16, pt_sockets: 16 };
-    const sizes = { ...small, pt_udp_peers: 1024, pt_affinity: 1024 };
+    const sizes = { ...small, pt_udp_peers: 1024, pt_affinity: 1024, pt_src_ranges: 16 };
     const { object, setsErrno } = loadObject({ objectFile, sizes, constants: { sockets_mask: 15 } }, new Map());
     using loaded = object;
     const counts = loaded.programs.map(({ name }) => loaded.program(name).info.verifiedInstructions);

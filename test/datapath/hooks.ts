@@ -32,4 +32,5 @@ export const SIZES: Readonly<Record<string, number>> = {
   pt_udp_peers: 1024,
   pt_affinity: 1024,
   pt_names: 64,
+  pt_src_ranges: 256,
 };

@@ -11,6 +11,7 @@ import type {
   MapPort,
   NameRow,
   ServiceRow,
+  SourceRange,
 } from "../../src/datapath/port.ts";
 import { formatAddress } from "../../src/model/address.ts";
 import { extentSize } from "../../src/program/allocator.ts";
@@ -24,6 +25,7 @@ export interface MemoryState {
   readonly active: Map<number, bigint>;
   readonly slots: Uint32Array;
   readonly nodeAddresses: Map<string, readonly [Uint8Array, number]>;
+  readonly sourceRanges: Map<string, SourceRange>;
 }
 
 export const NO_SERVICE: ServiceRow = { cluster: 0n, local: 0n, affinitySec: 0 };
@@ -37,7 +39,7 @@ const NO_BACKEND: BackendRow = {
 };
 
 export function emptyMemory(capacity: Partial<Capacity> = {}): MemoryState {
-  const full = { services: 64, frontends: 256, backends: 512, slots: 1024, ...capacity };
+  const full = { services: 64, frontends: 256, backends: 512, slots: 1024, sourceRanges: 64, ...capacity };
   return {
     capacity: full,
     names: new Map(),
@@ -47,12 +49,18 @@ export function emptyMemory(capacity: Partial<Capacity> = {}): MemoryState {
     active: new Map(),
     slots: new Uint32Array(full.slots),
     nodeAddresses: new Map(),
+    sourceRanges: new Map(),
   };
 }
 
 /** A frontend's key as text: "10.96.0.1|80|6". */
 export function frontendText(key: FrontendKey): string {
   return `${formatAddress(key.address)}|${key.port}|${key.protocol}`;
+}
+
+/** A source range's key as text: "3|10.0.0.0/104". */
+export function rangeText({ serviceId, address, bits }: SourceRange): string {
+  return `${serviceId}|${formatAddress(address)}/${bits}`;
 }
 
 export class MapFailure extends Error {
@@ -177,6 +185,23 @@ export class MemoryMaps implements MapPort {
   }
 
   deleteFrontend(key: FrontendKey): void {
+  putSourceRange(range: SourceRange): void {
+    this.#mayFail("putSourceRange");
+    const { sourceRanges, capacity } = this.#state;
+    const key = rangeText(range);
+    if (!sourceRanges.has(key) && sourceRanges.size >= capacity.sourceRanges) {
+      throw new MapFailure("putSourceRange", "ENOSPC");
+    }
+    this.#store("putSourceRange", () => sourceRanges.set(key, range));
+  }
+
+  deleteSourceRange(range: SourceRange): void {
+    this.#mayFail("deleteSourceRange");
+    const { sourceRanges } = this.#state;
+    const key = rangeText(range);
+    if (sourceRanges.has(key)) this.#store("deleteSourceRange", () => sourceRanges.delete(key));
+  }
+
     this.#mayFail("deleteFrontend");
     const text = frontendText(key);
     if (this.#state.frontends.has(text)) this.#store("deleteFrontend", () => this.#state.frontends.delete(text));
@@ -238,6 +263,10 @@ export class MemoryMaps implements MapPort {
   slots(base: number, count: number): Uint32Array {
     return this.#state.slots.slice(base, base + count);
   }
+  sourceRanges(): Iterable<SourceRange> {
+    return this.#state.sourceRanges.values();
+  }
+
 
   active(id: number): bigint {
     return this.#state.active.get(id) ?? 0n;
