@@ -56,10 +56,16 @@ export class Pipeline {
   constructor(options: PipelineOptions) {
     this.#options = options;
     this.#problems = new Problems(options.log);
-    const externalIpsAllowed = cidrsOf(options.config.externalIpsAllowed);
+    const { allowServiceExternalIps, externalIpsAllowed, clusterCidrs } = options.config;
     this.#compiler = new Compiler(
       nodeFacts({ nodeName: options.node, bindAddress: options.config.bindAddress }, null),
-      { externalIpsAllowed, deviceAddresses: new Set() },
+      {
+        allowServiceExternalIps,
+        externalIpsAllowed: cidrsOf(externalIpsAllowed),
+        deviceAddresses: new Set(),
+        clusterCidrs: cidrsOf(clusterCidrs) ?? [],
+        serviceCidrs: [],
+      },
     );
     this.#loop = new SyncLoop({
       store: this.#store,

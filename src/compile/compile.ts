@@ -2,6 +2,7 @@
 // Objects + node facts + options → the units this node should have. compileService is pure; Compiler remembers what it
 // made of every Service, so that a change costs the Services it touches and nobody else. No I/O, no clock, no ids.
 
+import { type Cidr, formatCidr } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
 import type { StoreView } from "../model/store.ts";
 import {
@@ -13,9 +14,10 @@ import {
   type ServiceKey,
 } from "../model/types.ts";
 import { Claims } from "./conflicts.ts";
+import { Dependents } from "./dependents.ts";
 import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
 import { type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
-import { type AcceptedSlice, acceptEndpoints } from "./hygiene.ts";
+import { type AcceptedSlice, acceptEndpoints, type ServiceNetworks } from "./hygiene.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
 import { type Frontend, type Unit, type UnitDelta, type UnitRanges, unitKey, unitName } from "./unit.ts";
 
@@ -28,7 +30,7 @@ export interface CompileContext {
   /** The Service that holds a claim (Candidate.claim). */
   readonly winner: (claim: string) => ServiceKey | undefined;
   /** Whether some Service has the ClusterIP at bytes[offset]. */
-  readonly isClusterIp: (bytes: Uint8Array, offset: number) => boolean;
+  readonly isClusterIp: ServiceNetworks["isClusterIp"];
 }
 
 export interface CompiledService {
@@ -43,23 +45,26 @@ export function compileService(
   context: CompileContext,
 ): CompiledService {
   const key: ServiceKey = objectKey(service.namespace, service.name);
-  const offer = offerFrontends(service, context.options);
+  const { options, facts, isClusterIp } = context;
+  const offer = offerFrontends(service, options, facts);
   const problems = [...offer.problems];
   const units: Unit[] = [];
+  const networks = { isClusterIp, serviceCidrs: options.serviceCidrs };
   let accepted: readonly AcceptedSlice[] | undefined;
   for (const port of offer.ports) {
     const frontends = wonFrontends(key, port, context, problems);
     if (frontends.length === 0) continue;
     accepted ??= slices
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      .map((slice) => acceptEndpoints(slice, context.isClusterIp, problems));
+      .map((slice) => acceptEndpoints(slice, networks, problems));
     units.push(
       unitOf({ key, service, port, frontends }, (needsLocal) =>
         selectEndpoints(accepted ?? [], {
           portName: port.port.name,
           protocol: port.port.protocol,
           family: port.family,
-          nodeName: context.facts.nodeName,
+          nodeName: facts.nodeName,
+          zone: facts.zone,
           needsLocal,
         }),
       ),
@@ -72,7 +77,7 @@ function wonFrontends(key: ServiceKey, port: PortOffer, context: CompileContext,
   const won = port.candidates.filter(({ claim, field }) => {
     const winner = context.winner(claim);
     if (winner === key) return true;
-    problems.push({ kind: "Service", key, field, reason: `${claim} belongs to ${winner}` });
+    problems.push({ kind: "Service", key, field, reason: `${claim} belongs to ${winner}`, event: "FrontendConflict" });
     return false;
   });
   // map() makes an array of its exact length; one that grew by push keeps room for 16 more, in every unit.
@@ -107,10 +112,11 @@ function unitOf(parts: UnitParts, select: (needsLocal: boolean) => EndpointSets)
 }
 
 export class Compiler {
-  readonly #facts: NodeFacts;
+  #facts: NodeFacts;
   #options: CompileOptions;
   readonly #claims = new Claims();
   readonly #addresses = new ServiceAddresses();
+  readonly #dependents = new Dependents();
   readonly #units = new Map<ServiceKey, readonly Unit[]>();
 
   constructor(facts: NodeFacts, options: CompileOptions) {
@@ -151,7 +157,33 @@ export class Compiler {
       (address) => before.has(address) !== deviceAddresses.has(address),
     );
     this.#options = { ...this.#options, deviceAddresses };
-    return new Set(changed.flatMap((address) => this.#addresses.ownersOf(address)));
+    const owners = changed.flatMap((address) => this.#addresses.ownersOf(address));
+    return new Set(changed.length > 0 ? [...owners, ...this.#confined()] : owners);
+  }
+
+  /** Replaces options.serviceCidrs; "all" Services have to be compiled again if that is another list. */
+  setServiceCidrs(serviceCidrs: readonly Cidr[]): ReadonlySet<ServiceKey> | "all" {
+    const changed = !sameItems(this.#options.serviceCidrs, serviceCidrs, (a, b) => formatCidr(a) === formatCidr(b));
+    this.#options = { ...this.#options, serviceCidrs };
+    return changed ? "all" : new Set();
+  }
+
+  /** Replaces the facts, nodeName excepted, and returns the Services that have to be compiled again for them. */
+  setFacts(facts: NodeFacts): ReadonlySet<ServiceKey> {
+    const before = this.#facts;
+    this.#facts = { ...facts, nodeName: before.nodeName };
+    const affected: ServiceKey[] = [];
+    if (before.zone !== facts.zone) affected.push(...this.#dependents.of("zone"));
+    const moved = !(
+      sameItems(before.primaryAddresses, facts.primaryAddresses) && sameItems(before.podCidrs, facts.podCidrs)
+    );
+    if (moved) affected.push(...this.#dependents.of("sourceRanges"), ...this.#confined());
+    return new Set(affected);
+  }
+
+  /** The Services whose external addresses are judged by an allow-list. */
+  #confined(): Iterable<ServiceKey> {
+    return this.#options.externalIpsAllowed === null ? [] : this.#dependents.of("externalIps");
   }
 
   /** Every unit as last compiled. */
@@ -162,7 +194,7 @@ export class Compiler {
   /** Makes known what the Service takes from others: its claims and its ClusterIPs. */
   #register(key: ServiceKey, view: StoreView, affected: Set<ServiceKey>): void {
     const service = view.getService(key);
-    const offer = service === undefined ? undefined : offerFrontends(service, this.#options);
+    const offer = service === undefined ? undefined : offerFrontends(service, this.#options, this.#facts);
     const claims = offer?.ports.flatMap((port) => port.candidates).map((candidate) => candidate.claim) ?? [];
     this.#claims.set({ key, createdMs: service?.createdMs ?? 0, claims }, affected);
     this.#addresses.setClusterIps(key, service?.clusterIps ?? [], (other) => view.slicesOf(other), affected);
@@ -172,6 +204,7 @@ export class Compiler {
     const service = view.getService(key);
     const slices = service === undefined ? [] : view.slicesOf(key);
     this.#addresses.setEndpoints(key, slices);
+    this.#dependents.set(key, service, slices);
     return service === undefined ? NOTHING : compileService(service, slices, this.#context());
   }
 

@@ -2,17 +2,22 @@
 // Which frontends does a Service ask for? One offer a ServicePort and family, before other Services are looked at
 // (conflicts.ts): families filtered, unfit addresses and ports refused by name.
 
-import { addressBytes, type Cidr, cidrContains, familyOfText, specialAddress } from "../model/address.ts";
-import { type Family, PROTOCOL, PROTOCOL_NAME, type Problem, type Service, type ServicePort } from "../model/types.ts";
+import { addressBytes, familyOfText, specialAddress } from "../model/address.ts";
+import {
+  type Family,
+  type NodeFacts,
+  PROTOCOL,
+  PROTOCOL_NAME,
+  type Problem,
+  type Service,
+  type ServicePort,
+} from "../model/types.ts";
+import { type ExternalIpRules, refusedExternalIp } from "./external-ips.ts";
 import { refusedBecause } from "./hygiene.ts";
 import type { Frontend, FrontendRole } from "./unit.ts";
 
-export interface CompileOptions {
-  /** spec.externalIPs outside all of these are refused; null: none is. */
-  readonly externalIpsAllowed: readonly Cidr[] | null;
-  /** Canonical text of every address on a device of this node: a ClusterIP among them is left alone (NodeLocal DNSCache). */
-  readonly deviceAddresses: ReadonlySet<string>;
-}
+/** What is served beside what the objects say. A ClusterIP among the device addresses is left alone (NodeLocal DNSCache). */
+export type CompileOptions = ExternalIpRules;
 
 /** A frontend a Service asks for. */
 export interface Candidate {
@@ -43,14 +48,14 @@ interface ServiceAddress {
 }
 
 /** Pure; a Service without a ClusterIP in a family (headless, ExternalName) gets no offer in it. Port names are unique. */
-export function offerFrontends(service: Service, options: CompileOptions): Offer {
+export function offerFrontends(service: Service, options: CompileOptions, facts: NodeFacts): Offer {
   const problems: Problem[] = [];
   const refuse = (field: string, reason: string): void => {
     problems.push({ kind: "Service", key: `${service.namespace}/${service.name}`, field, reason });
   };
   const families = ([4, 6] as const).filter((family) => service.clusterIps.some((ip) => familyOfText(ip) === family));
   if (families.length === 0) return { ports: [], problems };
-  const addresses = serviceAddresses(service, options, refuse);
+  const addresses = serviceAddresses(service, { options, facts, refuse });
   const taken = new Set<string>();
   const ports: PortOffer[] = [];
   for (const [index, port] of service.ports.entries()) {
@@ -81,16 +86,23 @@ function acceptPort({ protocol }: ServicePort, index: number, refuse: Refuse): b
   return false;
 }
 
+interface AddressRules {
+  readonly options: CompileOptions;
+  readonly facts: NodeFacts;
+  readonly refuse: Refuse;
+}
+
 /**
  * The addresses of all roles that may be served, sorted by role and address. One address in several roles has the role
  * that says most: its ClusterIP, then its load balancer's (source ranges count only there), then external.
  */
-function serviceAddresses(service: Service, options: CompileOptions, refuse: Refuse): ServiceAddress[] {
+function serviceAddresses(service: Service, { options, facts, refuse }: AddressRules): ServiceAddress[] {
   const found = new Map<string, ServiceAddress>();
   const add = (role: ServiceAddress["role"], list: readonly string[], field: (index: number) => string): void => {
     for (const [index, address] of list.entries()) {
       if (found.has(address) || (role === "clusterIP" && options.deviceAddresses.has(address))) continue;
-      const reason = unfit(role, address, options);
+      const external = role === "externalIP" ? refusedExternalIp(address, options, facts) : null;
+      const reason = unfit(role, address) ?? external;
       if (reason !== null) refuse(field(index), reason);
       else found.set(address, { role, address, field: field(index) });
     }
@@ -102,15 +114,10 @@ function serviceAddresses(service: Service, options: CompileOptions, refuse: Ref
 }
 
 /** Why this address cannot be a frontend, or null. ClusterIPs are the API server's choice: only the impossible is refused. */
-function unfit(role: ServiceAddress["role"], address: string, options: CompileOptions): string | null {
-  const bytes = addressBytes(address);
-  const special = specialAddress(bytes, 0, familyOfText(address));
+function unfit(role: ServiceAddress["role"], address: string): string | null {
+  const special = specialAddress(addressBytes(address), 0, familyOfText(address));
   if (special !== null && special !== "reserved" && !(special === "link-local" && role === "clusterIP")) {
     return refusedBecause(address, special);
-  }
-  const allowed = options.externalIpsAllowed;
-  if (role === "externalIP" && allowed !== null && !allowed.some((cidr) => cidrContains(cidr, bytes))) {
-    return `${address} is outside the external addresses allowed`;
   }
   return null;
 }

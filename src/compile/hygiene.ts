@@ -2,7 +2,14 @@
 // Which endpoint addresses may traffic be sent to? What a slice's author could abuse is refused and named: the node
 // itself (loopback, link-local), groups, and another Service, which would make a translated packet a new question.
 
-import { formatAddress, type SpecialAddress, specialAddress } from "../model/address.ts";
+import {
+  type Cidr,
+  cidrContains,
+  formatAddress,
+  formatCidr,
+  type SpecialAddress,
+  specialAddress,
+} from "../model/address.ts";
 import type { EndpointSlice, Problem } from "../model/types.ts";
 
 /** A slice less the endpoints that are refused. */
@@ -12,8 +19,13 @@ export interface AcceptedSlice {
   readonly refused: ReadonlySet<number> | null;
 }
 
-/** Whether some Service has this ClusterIP. */
-export type IsClusterIp = (bytes: Uint8Array, offset: number) => boolean;
+/** Which addresses are Services'. */
+export interface ServiceNetworks {
+  /** Whether some Service has this ClusterIP. */
+  readonly isClusterIp: (bytes: Uint8Array, offset: number) => boolean;
+  /** Where ClusterIPs come from. */
+  readonly serviceCidrs: readonly Cidr[];
+}
 
 /** Refused endpoints of one slice that are named one by one; the others are only counted. */
 const MAX_NAMED = 16;
@@ -35,25 +47,32 @@ export function refusedBecause(address: string, special: SpecialAddress): string
 /**
  * Judges every endpoint of a slice and adds what it refuses to `problems`. "A Service's address" means a ClusterIP:
  * external and load balancer addresses are often the node's own, and then rightly those of host-network endpoints.
+ * One of a ServiceCIDR that is nobody's ClusterIP yet may be one at any moment.
  */
-export function acceptEndpoints(slice: EndpointSlice, isClusterIp: IsClusterIp, problems: Problem[]): AcceptedSlice {
+export function acceptEndpoints(slice: EndpointSlice, services: ServiceNetworks, problems: Problem[]): AcceptedSlice {
   let refused: Set<number> | null = null;
   const problem = (field: string, reason: string): void => {
     problems.push({ kind: "EndpointSlice", key: `${slice.namespace}/${slice.name}`, field, reason });
   };
   for (let i = 0; i < slice.count; i++) {
-    const special = specialAddress(slice.addresses, 16 * i, slice.family);
-    if (special === null && !isClusterIp(slice.addresses, 16 * i)) continue;
+    const reason = refusal(slice, 16 * i, services);
+    if (reason === null) continue;
     refused ??= new Set();
     refused.add(i);
     if (refused.size > MAX_NAMED) continue;
     const address = formatAddress(slice.addresses, 16 * i, slice.family);
-    problem(
-      `endpoints[${i}].addresses[0]`,
-      special === null ? `${address} is the ClusterIP of a Service` : refusedBecause(address, special),
-    );
+    problem(`endpoints[${i}].addresses[0]`, reason(address));
   }
   const unnamed = (refused?.size ?? 0) - MAX_NAMED;
   if (unnamed > 0) problem("endpoints", `${unnamed} more endpoints are refused`);
   return { slice, refused };
+}
+
+/** What to say of the address at slice.addresses[at] if it is refused. */
+function refusal(slice: EndpointSlice, at: number, services: ServiceNetworks): ((address: string) => string) | null {
+  const special = specialAddress(slice.addresses, at, slice.family);
+  if (special !== null) return (address) => refusedBecause(address, special);
+  if (services.isClusterIp(slice.addresses, at)) return (address) => `${address} is the ClusterIP of a Service`;
+  const cidr = services.serviceCidrs.find((one) => cidrContains(one, slice.addresses, at));
+  return cidr === undefined ? null : (address) => `${address} is in the Services' network ${formatCidr(cidr)}`;
 }

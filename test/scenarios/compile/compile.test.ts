@@ -26,7 +26,13 @@ const scenarios = loadScenarios(resolve("test/scenarios"));
 
 function optionsOf(scenario: Scenario): CompileOptions {
   const allowed = scenario.externalIpsAllowed?.map((text) => parseCidr(text) as Cidr) ?? null;
-  return { externalIpsAllowed: allowed, deviceAddresses: new Set(scenario.deviceAddresses) };
+  return {
+    allowServiceExternalIps: true,
+    clusterCidrs: [],
+    serviceCidrs: [],
+    externalIpsAllowed: allowed,
+    deviceAddresses: new Set(scenario.deviceAddresses),
+  };
 }
 
 /** Store and compiler as an agent would hold them, and what the stage behind would have made of the deltas. */

@@ -27,6 +27,9 @@ const scenarios = loadScenarios(resolve("test/scenarios"));
 function compilerOf(scenario: Scenario): Compiler {
   const allowed = scenario.externalIpsAllowed?.map((text) => parseCidr(text) as Cidr) ?? null;
   const compileOptions: CompileOptions = {
+    allowServiceExternalIps: true,
+    clusterCidrs: [],
+    serviceCidrs: [],
     externalIpsAllowed: allowed,
     deviceAddresses: new Set(scenario.deviceAddresses),
   };

@@ -9,9 +9,9 @@ import { Problems } from "../../../src/agent/problems.ts";
 import { SyncLoop } from "../../../src/agent/sync-loop.ts";
 import { Compiler } from "../../../src/compile/compile.ts";
 import type { UnitDelta } from "../../../src/compile/unit.ts";
-import { nodeFacts } from "../../../src/model/node.ts";
 import { Store } from "../../../src/model/store.ts";
 import { PROTOCOL, type Service } from "../../../src/model/types.ts";
+import { facts, options } from "../compile/objects.ts";
 
 function service(name: string, { createdMs = 0, ip = "10.96.0.1", port = 80 } = {}): Service {
   return {
@@ -45,10 +45,7 @@ beforeEach(() => {
   latency = new Latency();
   loop = new SyncLoop({
     store: new Store(),
-    compiler: new Compiler(nodeFacts({ nodeName: "n", bindAddress: "0.0.0.0" }, null), {
-      externalIpsAllowed: null,
-      deviceAddresses: new Set(),
-    }),
+    compiler: new Compiler(facts(), options()),
     problems: new Problems(pino({ level: "silent" })),
     latency,
     apply: (delta) => {

@@ -5,14 +5,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Compiler } from "../../../src/compile/compile.ts";
-import type { CompileOptions } from "../../../src/compile/frontends.ts";
 import type { Unit } from "../../../src/compile/unit.ts";
 import { Store, type StoreView } from "../../../src/model/store.ts";
 import { type EndpointSlice, PROTOCOL, type Problem, type Service } from "../../../src/model/types.ts";
-import { facts, service, slice } from "./objects.ts";
+import { facts, options, service, slice } from "./objects.ts";
 
 const FACTS = facts();
-const OPTIONS: CompileOptions = { externalIpsAllowed: null, deviceAddresses: new Set() };
+const OPTIONS = options();
 const NAMES = ["a", "b", "c"];
 /** Few enough that Services, endpoints and devices meet. */
 const CLUSTER_IPS = ["10.96.0.1", "10.96.0.2", "fd00::1", "127.0.0.1"];

@@ -14,6 +14,7 @@ const QUERY: EndpointQuery = {
   protocol: PROTOCOL.TCP,
   family: 4,
   nodeName: "node-a",
+  zone: "",
   needsLocal: true,
 };
 

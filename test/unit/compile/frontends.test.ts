@@ -2,11 +2,11 @@
 // What a Service asks for: roles, flags, order, claims. Which addresses are refused is told by the scenarios.
 
 import { describe, expect, test } from "vitest";
-import { type CompileOptions, offerFrontends } from "../../../src/compile/frontends.ts";
+import { offerFrontends } from "../../../src/compile/frontends.ts";
 import { PROTOCOL, type Service } from "../../../src/model/types.ts";
-import { service } from "./objects.ts";
+import { facts, options, service } from "./objects.ts";
 
-const OPTIONS: CompileOptions = { externalIpsAllowed: null, deviceAddresses: new Set() };
+const OPTIONS = options();
 
 const everything: Partial<Service> = {
   clusterIps: ["fd00::1", "10.96.0.1"],
@@ -19,7 +19,7 @@ const everything: Partial<Service> = {
 };
 
 test("one offer a port and family, IPv4 first, frontends by role and address", () => {
-  const { ports, problems } = offerFrontends(service("web", everything), OPTIONS);
+  const { ports, problems } = offerFrontends(service("web", everything), OPTIONS, facts());
   expect(
     ports.map(({ port, family, candidates }) => [port.name, family, candidates.map(({ claim }) => claim)]),
   ).toEqual([
@@ -48,7 +48,7 @@ test("the order of the Service's lists is not the order of its frontends", () =>
     externalIps: everything.externalIps?.toReversed() ?? [],
   };
   const frontends = (change: Partial<Service>): unknown =>
-    offerFrontends(service("web", change), OPTIONS).ports.map((port) =>
+    offerFrontends(service("web", change), OPTIONS, facts()).ports.map((port) =>
       port.candidates.map(({ frontend }) => frontend),
     );
   expect(frontends(turned)).toEqual(frontends(everything));
@@ -94,7 +94,7 @@ describe("policies", () => {
     ],
   ])("%j on ClusterIP, ExternalIP, LoadBalancer, NodePort", (policies, flags) => {
     const change = { ...everything, ...policies, clusterIps: ["10.96.0.1"], externalIps: ["198.51.100.9"] };
-    const [first] = offerFrontends(service("web", change), OPTIONS).ports;
+    const [first] = offerFrontends(service("web", change), OPTIONS, facts()).ports;
     expect(first?.candidates.map(({ frontend }) => [frontend.internalLocal, frontend.externalLocal])).toEqual(flags);
   });
 });
@@ -106,7 +106,7 @@ test("without a ClusterIP there is nothing, not even a problem", () => {
     externalIps: ["127.0.0.1"],
     ports: [{ name: "", protocol: PROTOCOL.SCTP, port: 1, nodePort: 2 }],
   };
-  expect(offerFrontends(service("web", change), OPTIONS)).toEqual({ ports: [], problems: [] });
+  expect(offerFrontends(service("web", change), OPTIONS, facts())).toEqual({ ports: [], problems: [] });
 });
 
 test("a ClusterIP is refused only if it is impossible", () => {
@@ -121,7 +121,7 @@ test("a ClusterIP is refused only if it is impossible", () => {
     "::ffff:10.0.0.1",
     "fe80::1",
   ];
-  const { ports, problems } = offerFrontends(service("web", { clusterIps: ips }), OPTIONS);
+  const { ports, problems } = offerFrontends(service("web", { clusterIps: ips }), OPTIONS, facts());
   expect(ports.flatMap(({ candidates }) => candidates.map(({ frontend }) => frontend.address))).toEqual([
     "169.254.0.9",
     "240.0.0.1",
@@ -131,7 +131,7 @@ test("a ClusterIP is refused only if it is impossible", () => {
 });
 
 test("a Service that loses its only ClusterIP to a device keeps its family", () => {
-  const options = { ...OPTIONS, deviceAddresses: new Set(["10.96.0.1"]) };
-  const { ports } = offerFrontends(service("web", { loadBalancerIps: ["203.0.113.1"] }), options);
+  const devices = options({ deviceAddresses: new Set(["10.96.0.1"]) });
+  const { ports } = offerFrontends(service("web", { loadBalancerIps: ["203.0.113.1"] }), devices, facts());
   expect(ports.map(({ candidates }) => candidates.map(({ claim }) => claim))).toEqual([["203.0.113.1:80/TCP"]]);
 });

@@ -4,8 +4,8 @@
 import { BlockList } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { acceptEndpoints } from "../../../src/compile/hygiene.ts";
-import { addressBytes, addressKey, formatAddress } from "../../../src/model/address.ts";
+import { acceptEndpoints, type ServiceNetworks } from "../../../src/compile/hygiene.ts";
+import { addressBytes, addressKey, type Cidr, formatAddress, parseCidr } from "../../../src/model/address.ts";
 import type { Family, Problem } from "../../../src/model/types.ts";
 import { slice } from "./objects.ts";
 
@@ -16,12 +16,14 @@ const REFUSED: readonly (readonly [prefix: string, length: number])[] = [
   ["224.0.0.0", 4],
   ["240.0.0.0", 4],
   ["10.96.0.0", 16],
+  ["10.112.0.0", 12],
   ["::", 128],
   ["::1", 128],
   ["fe80::", 10],
   ["ff00::", 8],
   ["::ffff:0:0", 96],
   ["fd00:96::", 112],
+  ["fd00:112::", 108],
 ];
 const CLUSTER_IPS = new Set(
   [...Array(0x10000).keys()].flatMap((host) => [
@@ -29,7 +31,10 @@ const CLUSTER_IPS = new Set(
     addressKey(Uint8Array.of(0xfd, 0, 0, 0x96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host >> 8, host & 255)),
   ]),
 );
-const isClusterIp = (bytes: Uint8Array, offset: number): boolean => CLUSTER_IPS.has(addressKey(bytes, offset));
+const NETWORKS: ServiceNetworks = {
+  isClusterIp: (bytes, offset) => CLUSTER_IPS.has(addressKey(bytes, offset)),
+  serviceCidrs: ["10.112.0.0/12", "fd00:112::/108"].map((text) => parseCidr(text) as Cidr),
+};
 
 /** A random address of the prefix. */
 const inside = fc
@@ -49,7 +54,7 @@ test("10,000 addresses of the refused networks are refused, each for itself", ()
     fc.property(inside, ({ family, text }) => {
       seen++;
       const problems: Problem[] = [];
-      const { refused } = acceptEndpoints(slice("s", "web", [text], { family }), isClusterIp, problems);
+      const { refused } = acceptEndpoints(slice("s", "web", [text], { family }), NETWORKS, problems);
       expect([refused?.has(0), problems.length, problems[0]?.reason.startsWith(`${text} is `)], text).toEqual([
         true,
         1,
@@ -76,7 +81,7 @@ test("no other address is", () => {
     fc.property(address, (text) => {
       const family = text.includes(":") ? 6 : 4;
       const mapped = text.startsWith("::ffff:") && text.includes(".");
-      const { refused } = acceptEndpoints(slice("s", "web", [text], { family }), isClusterIp, []);
+      const { refused } = acceptEndpoints(slice("s", "web", [text], { family }), NETWORKS, []);
       expect(refused !== null, text).toBe(mapped || lists[family].check(text, family === 4 ? "ipv4" : "ipv6"));
     }),
     { numRuns: 5000 },
@@ -86,7 +91,7 @@ test("no other address is", () => {
 test("many refused endpoints of one slice are counted, not listed", () => {
   const problems: Problem[] = [];
   const addresses = [...Array(1000).keys()].map((i) => `127.0.${i >> 8}.${i & 255}`);
-  const { refused } = acceptEndpoints(slice("s", "web", [...addresses, "10.0.0.1"]), () => false, problems);
+  const { refused } = acceptEndpoints(slice("s", "web", [...addresses, "10.0.0.1"]), NETWORKS, problems);
   expect([refused?.size, refused?.has(1000), problems.length]).toEqual([1000, false, 17]);
   expect(problems.at(-1)).toEqual({
     kind: "EndpointSlice",

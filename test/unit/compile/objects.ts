@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small Services and EndpointSlices for tests: everything has a plain default.
 
+import type { CompileOptions } from "../../../src/compile/frontends.ts";
 import { ADDRESS_BYTES, familyOfText, parseAddress } from "../../../src/model/address.ts";
 import { CONDITION, type EndpointSlice, type NodeFacts, PROTOCOL, type Service } from "../../../src/model/types.ts";
 
 /** node-a, of which nothing more is known. */
 export function facts(change: Partial<NodeFacts> = {}): NodeFacts {
   return { nodeName: "node-a", zone: "", primaryAddresses: [], podCidrs: [], ...change };
+}
+
+/** What kube-proxy's defaults are. */
+export function options(change: Partial<CompileOptions> = {}): CompileOptions {
+  return {
+    allowServiceExternalIps: true,
+    externalIpsAllowed: null,
+    deviceAddresses: new Set(),
+    clusterCidrs: [],
+    serviceCidrs: [],
+    ...change,
+  };
 }
 
 /** One TCP port "http" 80 at 10.96.0.1, created at 0. */
