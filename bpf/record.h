@@ -120,7 +120,8 @@ static __always_inline void record_fill(struct socket_record *record, struct pee
 	record->frontend_port = frontend.port;
 	address_store(record->backend_addr, address_load(backend->addr));
 	record->backend_port = backend->port;
-	record->generation = READ_ONCE(backend->generation);
+	/* Odd if the id has just been retired: its counter is then no longer this record's. */
+	record->generation = READ_ONCE(backend->generation) & ~1U;
 	record->backend_id = backend_id;
 	record->service_id = READ_ONCE(backend->service_id);
 }

@@ -16,8 +16,9 @@ export class BackendArray {
 
   constructor(view: MmapView, layout: Layout<"backend">) {
     const { port, service_id, generation, flags } = layout.at;
-    if (port % 2 !== 0 || service_id % 4 !== 0 || generation % 4 !== 0 || flags % 4 !== 0) {
-      throw new LayoutError(["struct backend has unaligned members"]);
+    if (port % 2 !== 0 || service_id % 4 !== 0) throw new LayoutError(["struct backend has unaligned members"]);
+    if (generation % 8 !== 0 || flags !== generation + 4) {
+      throw new LayoutError(["generation and flags of struct backend are not one word"]);
     }
     this.#view = view;
     this.#layout = layout;
@@ -37,12 +38,9 @@ export class BackendArray {
     this.#words[(start + at.flags) >> 2] = row.flags;
   }
 
-  setFlags(id: number, flags: number): void {
-    this.#view.store32(this.#start(id) + this.#layout.at.flags, flags);
-  }
-
-  setGeneration(id: number, generation: number): void {
-    this.#view.store32(this.#start(id) + this.#layout.at.generation, generation);
+  /** One store: no reader sees the new flags with the old generation. */
+  setState(id: number, generation: number, flags: number): void {
+    this.#view.store64(this.#start(id) + this.#layout.at.generation, (BigInt(flags) << 32n) | BigInt(generation));
   }
 
   service(id: number): number {

@@ -162,14 +162,9 @@ export class Maps implements MapPort, Disposable {
     this.#backends.write(id, row);
   }
 
-  setBackendFlags(id: number, flags: number): void {
+  setBackendState(id: number, generation: number, flags: number): void {
     this.#countStore();
-    this.#backends.setFlags(id, flags);
-  }
-
-  setBackendGeneration(id: number, generation: number): void {
-    this.#countStore();
-    this.#backends.setGeneration(id, generation);
+    this.#backends.setState(id, generation, flags);
   }
 
   resetActive(id: number): void {
@@ -179,7 +174,8 @@ export class Maps implements MapPort, Disposable {
 
   writeSlots(base: number, backendIds: Uint32Array): void {
     this.#countStore();
-    this.#slotIds.set(backendIds, base);
+    // One by one: some may be in use, and no reader may see half of one.
+    for (let i = 0; i < backendIds.length; i++) this.#slotIds[base + i] = backendIds[i] ?? 0;
   }
 
   setAffinity(serviceId: number, affinitySec: number): void {
@@ -209,6 +205,10 @@ export class Maps implements MapPort, Disposable {
     return this.#batch(map, this.#frontend.keys(rows), this.#frontend.values(rows), rows.length);
   }
 
+  deleteFrontend(key: FrontendKey): void {
+    if (this.#handles.pt_frontends.delete(this.#frontend.keys([key]))) this.#writes++;
+  }
+
   putSourceRange(range: SourceRange): void {
     this.#handles.pt_src_ranges.set(this.#range.key(range), this.#range.allowed);
     this.#writes++;
@@ -216,10 +216,6 @@ export class Maps implements MapPort, Disposable {
 
   deleteSourceRange(range: SourceRange): void {
     if (this.#handles.pt_src_ranges.delete(this.#range.key(range))) this.#writes++;
-  }
-
-  deleteFrontend(key: FrontendKey): void {
-    if (this.#handles.pt_frontends.delete(this.#frontend.keys([key]))) this.#writes++;
   }
 
   putNodeAddress(address: Uint8Array, flags: number): void {
@@ -286,12 +282,12 @@ export class Maps implements MapPort, Disposable {
     return this.#slotIds.slice(base, base + count);
   }
 
-  *sourceRanges(): Generator<SourceRange> {
-    for (const key of this.#handles.pt_src_ranges.keys()) yield this.#range.decode(key);
-  }
-
   active(id: number): bigint {
     return this.#active.load64(id * this.#active.elementSize);
+  }
+
+  *sourceRanges(): Generator<SourceRange> {
+    for (const key of this.#handles.pt_src_ranges.keys()) yield this.#range.decode(key);
   }
 
   *nodeAddresses(): Generator<readonly [address: Uint8Array, flags: number]> {

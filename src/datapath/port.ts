@@ -71,10 +71,10 @@ export interface MapPort {
   deleteName(serviceId: number): void;
   /** Writes all but flags, then flags. Only while the id is unreachable. */
   writeBackend(id: number, row: BackendRow): void;
-  setBackendFlags(id: number, flags: number): void;
-  setBackendGeneration(id: number, generation: number): void;
+  /** Generation and flags at once. */
+  setBackendState(id: number, generation: number, flags: number): void;
   resetActive(id: number): void;
-  /** Unpublished slots only. */
+  /** One store for each slot. */
   writeSlots(base: number, backendIds: Uint32Array): void;
   setAffinity(serviceId: number, affinitySec: number): void;
   /** One atomic store each: this publishes an extent. */

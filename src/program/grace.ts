@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What was taken out of use and may still be seen by a running program. Everything waits for one grace period a batch,
-// off the main thread; a backend id waits for a second one after its generation has moved on, since a socket that is
-// being closed may still hold the old one.
+// off the main thread. A backend's generation moved on when its flags went: a socket that is being closed either saw the
+// old one and ends within the grace period, or leaves the counter alone; so the counter is set back after it.
 
 import type { MapPort } from "../datapath/port.ts";
 import type { ExtentAllocator, IdAllocator, SlotRun } from "./allocator.ts";
@@ -36,19 +36,11 @@ export interface QuarantineOptions {
   readonly onFreed: () => void;
 }
 
-/** A generation is even while the id is in use and odd from its retirement on, so a restart knows free ids from stray ones. */
-export function isRetired(generation: number): boolean {
-  return generation % 2 === 1;
-}
-
 export class Quarantine {
   readonly #port: MapPort;
   readonly #options: QuarantineOptions;
   #waiting: Retired = nothingRetired();
-  /** Backends whose generation has moved on, waiting for the next grace period. */
-  #moved: number[] = [];
   #freesRoom = false;
-  #movedFreesRoom = false;
   #running: Promise<void> | null = null;
   #heldBackends = 0;
   #graces = 0;
@@ -85,7 +77,7 @@ export class Quarantine {
 
   /** Starts a round unless one is under way or nothing waits. */
   kick(): void {
-    if (this.#running !== null || (isEmpty(this.#waiting) && this.#moved.length === 0)) return;
+    if (this.#running !== null || isEmpty(this.#waiting)) return;
     this.#running = this.#run().finally(() => {
       this.#running = null;
     });
@@ -98,33 +90,26 @@ export class Quarantine {
 
   async #run(): Promise<void> {
     this.#failure = null;
-    while (this.#failure === null && (!isEmpty(this.#waiting) || this.#moved.length > 0)) {
+    while (this.#failure === null && !isEmpty(this.#waiting)) {
       const batch = this.#waiting;
-      const moved = this.#moved;
       const freesRoom = this.#freesRoom;
-      const movedFreesRoom = this.#movedFreesRoom;
       this.#waiting = nothingRetired();
-      this.#moved = [];
       this.#freesRoom = false;
-      this.#movedFreesRoom = false;
       try {
         await this.#port.grace();
         this.#graces++;
       } catch (error) {
         this.#failure = `no grace period: ${(error as Error).message}`;
         this.#freesRoom ||= freesRoom;
-        this.#movedFreesRoom ||= movedFreesRoom;
-        this.#takeBack(batch, moved);
+        this.#takeBack(batch);
         return;
       }
-      this.#free(batch, moved);
-      this.#movedFreesRoom ||= freesRoom;
-      if (freesRoom || movedFreesRoom) this.#options.onFreed();
+      this.#free(batch);
+      if (freesRoom) this.#options.onFreed();
     }
   }
 
-  #takeBack(batch: Retired, moved: readonly number[]): void {
-    this.#moved = [...moved, ...this.#moved];
+  #takeBack(batch: Retired): void {
     this.#waiting = {
       backends: [...batch.backends, ...this.#waiting.backends],
       extents: [...batch.extents, ...this.#waiting.extents],
@@ -132,16 +117,11 @@ export class Quarantine {
     };
   }
 
-  #free(batch: Retired, moved: readonly number[]): void {
-    for (const id of moved) {
+  #free(batch: Retired): void {
+    for (const id of batch.backends) {
       if (this.#port.active(id) !== 0n) this.#port.resetActive(id);
       this.#options.backends.release(id);
       this.#heldBackends--;
-    }
-    for (const id of batch.backends) {
-      const generation = this.#port.backendGeneration(id);
-      if (!isRetired(generation)) this.#port.setBackendGeneration(id, (generation + 1) >>> 0);
-      this.#moved.push(id);
     }
     for (const { base, count } of batch.extents) this.#options.slots.release(base, count);
     for (const id of batch.services) this.#freeService(id);

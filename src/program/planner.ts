@@ -7,7 +7,7 @@ import type { MapPort } from "../datapath/port.ts";
 import type { ExtentAllocator, IdAllocator } from "./allocator.ts";
 import { type BindGuard, type FrontendTable, rowsOf } from "./frontend-table.ts";
 import type { RowChange } from "./row-writer.ts";
-import { dropPlan, planSets, setsAreCurrent } from "./set-plan.ts";
+import { dropPlan, planSets, type ReadSlots, setsAreCurrent } from "./set-plan.ts";
 import { DAMAGED, type FrontendSpec, REJECTED, type UnitState } from "./unit-state.ts";
 import type { SetChange } from "./unit-writer.ts";
 
@@ -30,6 +30,7 @@ export class Planner {
   readonly #table: FrontendTable;
   readonly #resources: Resources;
   readonly #bindGuard: BindGuard;
+  readonly #readSlots: ReadSlots;
   /** Rows that the plans of this round will add, and the "any port" addresses among them. */
   #rows = 0;
   #addresses = new Set<string>();
@@ -39,6 +40,7 @@ export class Planner {
     this.#table = parts.table;
     this.#resources = parts.resources;
     this.#bindGuard = parts.bindGuard;
+    this.#readSlots = (base, count) => port.slots(base, count);
   }
 
   /** All plans so far are carried out or given back. */
@@ -63,7 +65,7 @@ export class Planner {
       const { used, limit } = this.#resources.services;
       return `pt_services is full: ${used} of ${limit} ids in use`;
     }
-    const sets = setsCurrent ? null : planSets(state, unit, this.#resources);
+    const sets = setsCurrent ? null : planSets(state, unit, { ...this.#resources, read: this.#readSlots });
     const fresh = existing === undefined;
     if (typeof sets === "string") {
       if (fresh) this.#resources.services.release(state.serviceId);

@@ -6,6 +6,7 @@
 import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { MapPort } from "../datapath/port.ts";
 import { ExtentAllocator, IdAllocator } from "./allocator.ts";
+import { BackendBook } from "./backend-book.ts";
 import { type BindGuard, FrontendTable } from "./frontend-table.ts";
 import { alsoRetired, nothingRetired, Quarantine, type Retired } from "./grace.ts";
 import { type NodeAddress, NodeAddressWriter } from "./node-addresses.ts";
@@ -56,6 +57,7 @@ export class Programmer {
   readonly #table = new FrontendTable();
   readonly #planner: Planner;
   readonly #rows: RowWriter;
+  readonly #backends: BackendBook;
   readonly #writer: UnitWriter;
   readonly #quarantine: Quarantine;
   readonly #nodeAddresses: NodeAddressWriter;
@@ -89,7 +91,8 @@ export class Programmer {
     const { bindGuard } = options;
     this.#planner = new Planner(port, { table: this.#table, resources: this.#resources, bindGuard });
     this.#rows = new RowWriter(port, this.#table);
-    this.#writer = new UnitWriter(port);
+    this.#backends = new BackendBook(port);
+    this.#writer = new UnitWriter(port, this.#backends);
     this.#nodeAddresses = new NodeAddressWriter(port);
     this.#strayNames = found.strayNames;
     this.#quarantine = new Quarantine(port, { ...this.#resources, onFreed: () => this.#retryFreed() });
@@ -208,7 +211,7 @@ export class Programmer {
     for (const id of found.countedBackends) this.#port.resetActive(id);
     for (const id of found.strayBackends) {
       this.#resources.backends.reserve(id);
-      if (this.#port.backendFlags(id) !== 0) this.#port.setBackendFlags(id, 0);
+      this.#backends.retire(id);
     }
     const reverted = { ...nothingRetired(), backends: [...found.strayBackends] };
     this.#quarantine.add({ retired: nothingRetired(), reverted });

@@ -8,8 +8,8 @@ import { ALGORITHM } from "../datapath/layout.ts";
 import type { MapPort, NameRow, ServiceRow } from "../datapath/port.ts";
 import { formatAddress } from "../model/address.ts";
 import { extentSize, type SlotRun } from "./allocator.ts";
+import { isRetired } from "./backend-book.ts";
 import { specOf } from "./frontend-table.ts";
-import { isRetired } from "./grace.ts";
 import { compareEndpoints, flagsAt } from "./set-plan.ts";
 import {
   DAMAGED,

@@ -7,6 +7,7 @@ import { ALGORITHM } from "../datapath/layout.ts";
 import { type ExtentAllocator, extentSize, type IdAllocator } from "./allocator.ts";
 import { DROPPED, type Extent, REJECTED, SET_NAMES, SETS, type SetName, type UnitState } from "./unit-state.ts";
 
+const NO_SLOTS = new Uint32Array(0);
 const KEY_BYTES = 18;
 const FLAGS_AT = 18;
 
@@ -17,11 +18,19 @@ export interface FlagChange {
   readonly after: number;
 }
 
+/** Slots of the extent in force that get other ids, and those behind it that are taken into use. */
+export interface SlotSpan {
+  readonly base: number;
+  readonly ids: Uint32Array;
+  /** What stands in the first of them, those in force. */
+  readonly before: Uint32Array;
+}
+
 export interface ExtentPlan {
   readonly before: Extent;
   readonly after: Extent;
-  /** What is to be written before the word is published: nothing, the added ids behind the old ones, or all. */
-  readonly slots: "none" | "append" | "all";
+  /** What is to be written before the word is published: nothing, a span in place, or all of a fresh run. */
+  readonly slots: "none" | "all" | SlotSpan;
 }
 
 export interface SetPlan {
@@ -39,6 +48,9 @@ export interface Allocators {
   readonly slots: ExtentAllocator;
 }
 
+/** The ids that stand in a run of slots: MapPort.slots. */
+export type ReadSlots = (base: number, count: number) => Uint32Array;
+
 interface Merge {
   readonly endpoints: Uint8Array;
   readonly backendIds: Uint32Array;
@@ -47,8 +59,8 @@ interface Merge {
   readonly changed: FlagChange[];
   /** How many joined each set. */
   readonly joined: Record<SetName, number>;
-  /** Whether somebody left it. */
-  readonly left: Record<SetName, boolean>;
+  /** Ids of those that left it. */
+  readonly left: Record<SetName, number[]>;
 }
 
 export function flagsAt(endpoints: Uint8Array, index: number): number {
@@ -87,7 +99,11 @@ export function setsAreCurrent(state: UnitState, unit: Unit): boolean {
 }
 
 /** The plan, or in words what there is no room for; then nothing is held. */
-export function planSets(state: UnitState, unit: Unit, from: Allocators): SetPlan | string {
+export function planSets(
+  state: UnitState,
+  unit: Unit,
+  from: Allocators & { readonly read: ReadSlots },
+): SetPlan | string {
   const merge = mergeEndpoints(state, unit.endpoints);
   if (!takeIds(merge, from.backends)) {
     return `pt_backends is full: ${merge.added.length} of ${from.backends.limit} ids wanted, ${from.backends.used} in use`;
@@ -120,11 +136,11 @@ export function membersOf({ endpoints, backendIds, extents }: SetPlan, set: SetN
 }
 
 /** Ids that joined a set. */
-export function joinedIds({ endpoints, backendIds, added, changed }: SetPlan, set: SetName): Uint32Array {
+function joinedIds({ endpoints, backendIds, added, changed }: Merge, set: SetName): number[] {
   const bit = SETS[set];
   const fresh = added.filter((index) => (flagsAt(endpoints, index) & bit) !== 0).map((index) => backendIds[index] ?? 0);
   const raised = changed.filter(({ before, after }) => (after & ~before & bit) !== 0).map(({ id }) => id);
-  return Uint32Array.from([...fresh, ...raised]);
+  return [...fresh, ...raised];
 }
 
 function releaseUnpublished(plan: ExtentPlan, slots: ExtentAllocator): void {
@@ -142,7 +158,7 @@ function mergeEndpoints(state: UnitState, endpoints: Uint8Array): Merge {
     removedIds: [],
     changed: [],
     joined: { cluster: 0, local: 0 },
-    left: { cluster: false, local: false },
+    left: { cluster: [], local: [] },
   };
   let old = 0;
   for (let index = 0; index < newCount; ) {
@@ -156,9 +172,10 @@ function mergeEndpoints(state: UnitState, endpoints: Uint8Array): Merge {
 }
 
 function remove(merge: Merge, state: UnitState, old: number): void {
-  merge.removedIds.push(state.backendIds[old] ?? 0);
+  const id = state.backendIds[old] ?? 0;
+  merge.removedIds.push(id);
   const flags = flagsAt(state.endpoints, old);
-  for (const set of SET_NAMES) if ((flags & SETS[set]) !== 0) merge.left[set] = true;
+  for (const set of SET_NAMES) if ((flags & SETS[set]) !== 0) merge.left[set].push(id);
 }
 
 function keep(merge: Merge, state: UnitState, old: number, index: number): void {
@@ -169,7 +186,7 @@ function keep(merge: Merge, state: UnitState, old: number, index: number): void 
   if (before === after) return;
   merge.changed.push({ id, before, after });
   for (const set of SET_NAMES) {
-    if ((before & ~after & SETS[set]) !== 0) merge.left[set] = true;
+    if ((before & ~after & SETS[set]) !== 0) merge.left[set].push(id);
     if ((after & ~before & SETS[set]) !== 0) merge.joined[set]++;
   }
 }
@@ -192,21 +209,49 @@ function takeIds(merge: Merge, ids: IdAllocator): boolean {
 function planExtent(
   state: UnitState,
   unit: Unit,
-  { set, merge, from }: { set: SetName; merge: Merge; from: Allocators },
+  { set, merge, from }: { set: SetName; merge: Merge; from: Allocators & { readonly read: ReadSlots } },
 ): ExtentPlan | string {
   const before = state.extents[set];
   const joined = merge.joined[set];
-  const left = merge.left[set] || (state.stale & SETS[set]) !== 0;
-  const count = left ? countMembers(merge.endpoints, set) : before.count + joined;
+  const left = merge.left[set].length;
+  const stale = (state.stale & SETS[set]) !== 0;
+  const count = stale ? countMembers(merge.endpoints, set) : before.count + joined - left;
   if (count === 0) return { before, after: emptyExtent(unit, set), slots: "none" };
-  if (!left && joined === 0) return { before, after: before, slots: "none" };
-  if (!left && count <= before.limit) return { before, after: { ...before, count }, slots: "append" };
+  if (!stale && left === 0 && joined === 0) return { before, after: before, slots: "none" };
+  const span =
+    stale || left > joined || count > before.limit ? null : planSpan(before, merge, { set, read: from.read });
+  if (span !== null) return { before, after: { ...before, count }, slots: span };
   const base = from.slots.allocate(count);
   if (base < 0) {
     const { used, capacity } = from.slots;
     return `pt_slots has no run of ${extentSize(count)} free slots: ${used} of ${capacity} in use`;
   }
   return { before, after: { base, count, algorithm: ALGORITHM.RANDOM, limit: extentSize(count) }, slots: "all" };
+}
+
+/**
+ * Who joined stands where somebody left, the others behind the last: a lookup finds the old member or the new one. Null
+ * if the slots do not hold what they should.
+ */
+function planSpan(
+  { base, count }: Extent,
+  merge: Merge,
+  { set, read }: { set: SetName; read: ReadSlots },
+): SlotSpan | null {
+  const joined = joinedIds(merge, set);
+  const left = new Set(merge.left[set]);
+  const now = left.size === 0 ? NO_SLOTS : read(base, count);
+  const places = left.size === 0 ? [] : [...now.keys()].filter((place) => left.has(now[place] ?? 0));
+  if (places.length !== left.size) return null;
+  const first = places[0] ?? count;
+  const end = joined.length > places.length ? count + joined.length - places.length : (places.at(-1) ?? 0) + 1;
+  const ids = new Uint32Array(end - first);
+  const before = now.slice(first, Math.min(end, count));
+  ids.set(before);
+  joined.forEach((id, i) => {
+    ids[(places[i] ?? count + i - places.length) - first] = id;
+  });
+  return { base: base + first, ids, before };
 }
 
 function countMembers(endpoints: Uint8Array, set: SetName): number {

@@ -2,11 +2,11 @@
 // The single steps by which a unit's ids, sets and rows get into the maps, come back out, or go. Each leaves the state
 // as the maps are; the order between them is programmer.ts'.
 
-import { ENDPOINT_STRIDE, type Unit } from "../compile/unit.ts";
+import type { Unit } from "../compile/unit.ts";
 import type { MapPort } from "../datapath/port.ts";
-import type { Protocol } from "../model/types.ts";
-import { isRetired, nothingRetired, type Retired } from "./grace.ts";
-import { type ExtentPlan, flagsAt, joinedIds, membersOf, type SetPlan } from "./set-plan.ts";
+import type { BackendBook } from "./backend-book.ts";
+import { nothingRetired, type Retired } from "./grace.ts";
+import { type ExtentPlan, membersOf, type SetPlan } from "./set-plan.ts";
 import {
   DAMAGED,
   type Extent,
@@ -30,27 +30,24 @@ export interface SetChange {
 
 export class UnitWriter {
   readonly #port: MapPort;
-  /** Filled for each backend in turn: a cold start writes hundreds of thousands. */
-  readonly #row = {
-    address: new Uint8Array(16),
-    port: 0,
-    protocol: 6 as Protocol,
-    serviceId: 0,
-    generation: 0,
-    flags: 0,
-  };
+  readonly #backends: BackendBook;
 
-  constructor(port: MapPort) {
+  constructor(port: MapPort, backends: BackendBook) {
     this.#port = port;
+    this.#backends = backends;
   }
 
   /** Writes everything the unit gains and publishes every set that has members. */
   writeSets({ unit, state, fresh, sets }: SetChange): void {
     if (unit.affinitySec !== state.affinitySec) this.#port.setAffinity(state.serviceId, unit.affinitySec);
     if (sets === null) return;
-    for (const index of sets.added) this.#writeBackend(state.serviceId, sets, index, unit.protocol);
+    const { endpoints, backendIds } = sets;
+    const { serviceId } = state;
+    for (const index of sets.added) {
+      this.#backends.write(backendIds[index] ?? 0, { endpoints, index, serviceId, protocol: unit.protocol });
+    }
     for (const { id, before, after } of sets.changed) {
-      if ((after & ~before) !== 0) this.#port.setBackendFlags(id, before | after);
+      if ((after & ~before) !== 0) this.#backends.setFlags(id, before | after);
     }
     for (const set of SET_NAMES) this.#writeSlots(sets, set);
     for (const set of SET_NAMES) {
@@ -69,12 +66,12 @@ export class UnitWriter {
       if (!fresh && after.count === 0 && !sameWord(before, after)) this.#publish(state.serviceId, set, after);
     }
     for (const { id, before, after } of sets.changed) {
-      if ((before & ~after) !== 0) this.#port.setBackendFlags(id, after);
+      if ((before & ~after) !== 0) this.#backends.setFlags(id, after);
     }
     for (const id of sets.removedIds) this.#retireBackend(id, retired);
     for (const set of SET_NAMES) {
       const { before, after, slots } = sets.extents[set];
-      if (before.count > 0 && slots !== "append" && !sameWord(before, after)) retired.extents.push(before);
+      if (before.count > 0 && typeof slots === "string" && !sameWord(before, after)) retired.extents.push(before);
       state.extents[set] = after;
     }
     state.endpoints = sets.endpoints;
@@ -90,7 +87,7 @@ export class UnitWriter {
     if (sets === null) return retired;
     for (const set of SET_NAMES) this.#revertExtent(state, set, { plan: sets.extents[set], retired });
     for (const { id, before, after } of sets.changed) {
-      if ((after & ~before) !== 0) this.#port.setBackendFlags(id, before);
+      if ((after & ~before) !== 0) this.#backends.setFlags(id, before);
     }
     for (const index of sets.added) this.#retireBackend(sets.backendIds[index] ?? 0, retired);
     return retired;
@@ -118,24 +115,10 @@ export class UnitWriter {
     else this.#port.setLocal(serviceId, wordOf(extent));
   }
 
-  #writeBackend(serviceId: number, sets: SetPlan, index: number, protocol: Protocol): void {
-    const id = sets.backendIds[index] ?? 0;
-    const at = index * ENDPOINT_STRIDE;
-    const generation = this.#port.backendGeneration(id);
-    const row = this.#row;
-    for (let i = 0; i < 16; i++) row.address[i] = sets.endpoints[at + i] ?? 0;
-    row.port = ((sets.endpoints[at + 16] ?? 0) << 8) | (sets.endpoints[at + 17] ?? 0);
-    row.protocol = protocol;
-    row.serviceId = serviceId;
-    row.generation = isRetired(generation) ? (generation + 1) >>> 0 : generation;
-    row.flags = flagsAt(sets.endpoints, index);
-    this.#port.writeBackend(id, row);
-  }
-
   #writeSlots(sets: SetPlan, set: SetName): void {
-    const { before, after, slots } = sets.extents[set];
-    if (slots === "append") this.#port.writeSlots(before.base + before.count, joinedIds(sets, set));
+    const { after, slots } = sets.extents[set];
     if (slots === "all") this.#port.writeSlots(after.base, membersOf(sets, set));
+    else if (slots !== "none") this.#port.writeSlots(slots.base, slots.ids);
   }
 
   #revertExtent(state: UnitState, set: SetName, { plan, retired }: { plan: ExtentPlan; retired: Retired }): void {
@@ -143,11 +126,12 @@ export class UnitWriter {
     const old = before === DAMAGED ? REJECTED : before;
     if (after.count > 0 && !sameWord(before, after)) this.#publish(state.serviceId, set, old);
     if (slots === "all") retired.extents.push(after);
-    state.extents[set] = slots === "append" ? { ...old, limit: old.count } : old;
+    else if (slots !== "none" && slots.before.length > 0) this.#port.writeSlots(slots.base, slots.before);
+    state.extents[set] = typeof slots === "string" ? old : { ...old, limit: old.count };
   }
 
   #retireBackend(id: number, retired: Retired): void {
-    if (this.#port.backendFlags(id) !== 0) this.#port.setBackendFlags(id, 0);
+    this.#backends.retire(id);
     retired.backends.push(id);
   }
 }

@@ -33,9 +33,16 @@ interface Held {
   readonly serviceId: number;
   readonly bit: SetBit;
   readonly word: bigint;
-  readonly ids: readonly number[];
-  readonly rows: readonly string[];
+  readonly ids: number[];
+  readonly rows: string[];
   endedAt: number | null;
+}
+
+/** A backend whose slot was given to another: a reader may still be on its way to it. */
+interface Left {
+  readonly id: number;
+  readonly row: string;
+  readonly at: number;
 }
 
 export class LookupGuard {
@@ -46,6 +53,7 @@ export class LookupGuard {
   #after: Table = NOTHING;
   #excused: ReadonlySet<string> = new Set();
   #held: Held[] = [];
+  #left: Left[] = [];
   #stores = 0;
   readonly #words = new Map<string, bigint>();
 
@@ -83,6 +91,7 @@ export class LookupGuard {
     const begin = this.#stores;
     await new Promise((resolve) => setImmediate(resolve));
     this.#held = this.#held.filter(({ endedAt }) => endedAt === null || endedAt > begin);
+    this.#left = this.#left.filter(({ at }) => at > begin);
   }
 
   #followWords(): void {
@@ -104,9 +113,10 @@ export class LookupGuard {
     }
   }
 
-  /** What must not change while somebody may hold the id. */
+  /** What must not change while somebody may hold the id: all but that it is retired. */
   #identity(id: number): string {
-    return `${endpointText(this.#port, id)} of ${this.#port.backendService(id)} generation ${this.#port.backendGeneration(id)}`;
+    const life = this.#port.backendGeneration(id) >>> 1;
+    return `${endpointText(this.#port, id)} of ${this.#port.backendService(id)}, its life ${life}`;
   }
 
   #checkTable(): void {
@@ -141,18 +151,33 @@ export class LookupGuard {
   }
 
   #checkHeld(): void {
-    for (const { serviceId, bit, word, ids, rows, endedAt } of this.#held) {
-      const { base, count } = parseExtentWord(word);
+    for (const held of this.#held) {
+      const { base, count } = parseExtentWord(held.word);
       const slots = this.#port.slots(base, count);
-      ids.forEach((id, i) => {
-        if (slots[i] !== id)
-          throw new Error(`slot ${base + i} of service ${serviceId} was reused before a grace period`);
-        if (this.#identity(id) !== rows[i])
-          throw new Error(`backend ${id} was ${rows[i]} and is ${this.#identity(id)}`);
-        if (endedAt === null && !isMember(this.#port, id, serviceId, bit))
+      held.ids.forEach((id, i) => {
+        if (slots[i] !== id) this.#replace(held, i, slots[i] ?? 0);
+      });
+      held.ids.forEach((id, i) => {
+        this.#checkIdentity(id, held.rows[i]);
+        if (held.endedAt === null && !isMember(this.#port, id, held.serviceId, held.bit))
           throw new Error(`backend ${id} is published and dead`);
       });
     }
+    for (const { id, row } of this.#left) this.#checkIdentity(id, row);
+  }
+
+  #checkIdentity(id: number, row: string | undefined): void {
+    if (this.#identity(id) !== row) throw new Error(`backend ${id} was ${row} and is ${this.#identity(id)}`);
+  }
+
+  /** A slot of the extent in force may pass to another member, and to nobody else. */
+  #replace(held: Held, i: number, id: number): void {
+    const { serviceId, bit, ids, rows } = held;
+    if (held.endedAt !== null || !isMember(this.#port, id, serviceId, bit))
+      throw new Error(`slot ${i} of an extent of service ${serviceId} was reused before a grace period`);
+    this.#left.push({ id: ids[i] ?? 0, row: rows[i] ?? "", at: this.#stores });
+    ids[i] = id;
+    rows[i] = this.#identity(id);
   }
 
   #checkRuns(): void {

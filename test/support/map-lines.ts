@@ -7,8 +7,8 @@ import { ALGORITHM, BACKEND, FRONTEND } from "../../src/datapath/layout.ts";
 import type { FrontendRow, MapPort, NameRow } from "../../src/datapath/port.ts";
 import { compareAddresses, familyOf, formatAddress } from "../../src/model/address.ts";
 import type { Protocol } from "../../src/model/types.ts";
+import { isRetired } from "../../src/program/backend-book.ts";
 import { rolesOf } from "../../src/program/frontend-table.ts";
-import { isRetired } from "../../src/program/grace.ts";
 import { formatLine, place } from "./scenario.ts";
 
 export type SetBit = 1 | 2;

@@ -137,14 +137,9 @@ export class MemoryMaps implements MapPort {
     this.#writes--;
   }
 
-  setBackendFlags(id: number, flags: number): void {
+  setBackendState(id: number, generation: number, flags: number): void {
     this.#checkBackend(id);
-    this.#store("setBackendFlags", () => this.#state.backends.set(id, { ...this.backend(id), flags }));
-  }
-
-  setBackendGeneration(id: number, generation: number): void {
-    this.#checkBackend(id);
-    this.#store("setBackendGeneration", () => this.#state.backends.set(id, { ...this.backend(id), generation }));
+    this.#store("setBackendState", () => this.#state.backends.set(id, { ...this.backend(id), generation, flags }));
   }
 
   resetActive(id: number): void {
@@ -185,6 +180,11 @@ export class MemoryMaps implements MapPort {
   }
 
   deleteFrontend(key: FrontendKey): void {
+    this.#mayFail("deleteFrontend");
+    const text = frontendText(key);
+    if (this.#state.frontends.has(text)) this.#store("deleteFrontend", () => this.#state.frontends.delete(text));
+  }
+
   putSourceRange(range: SourceRange): void {
     this.#mayFail("putSourceRange");
     const { sourceRanges, capacity } = this.#state;
@@ -200,11 +200,6 @@ export class MemoryMaps implements MapPort {
     const { sourceRanges } = this.#state;
     const key = rangeText(range);
     if (sourceRanges.has(key)) this.#store("deleteSourceRange", () => sourceRanges.delete(key));
-  }
-
-    this.#mayFail("deleteFrontend");
-    const text = frontendText(key);
-    if (this.#state.frontends.has(text)) this.#store("deleteFrontend", () => this.#state.frontends.delete(text));
   }
 
   putNodeAddress(address: Uint8Array, flags: number): void {
@@ -263,13 +258,13 @@ export class MemoryMaps implements MapPort {
   slots(base: number, count: number): Uint32Array {
     return this.#state.slots.slice(base, base + count);
   }
-  sourceRanges(): Iterable<SourceRange> {
-    return this.#state.sourceRanges.values();
-  }
-
 
   active(id: number): bigint {
     return this.#state.active.get(id) ?? 0n;
+  }
+
+  sourceRanges(): Iterable<SourceRange> {
+    return this.#state.sourceRanges.values();
   }
 
   nodeAddresses(): Iterable<readonly [Uint8Array, number]> {

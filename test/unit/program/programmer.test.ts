@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "vitest";
 import type { Unit } from "../../../src/compile/unit.ts";
+import { parseExtentWord } from "../../../src/datapath/extent.ts";
 import { FRONTEND, NODE_ADDR } from "../../../src/datapath/layout.ts";
 import { addressBytes } from "../../../src/model/address.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
@@ -62,29 +63,52 @@ describe("writes", () => {
     expect(port.service(1).cluster & 0xffffffffn).not.toBe(cluster & 0xffffffffn);
   });
 
-  test("one endpoint less: slots, word, flags; the generation follows after the grace period", async () => {
+  test("one endpoint less: slots, word, flags and generation", async () => {
     const { apply, stores, programmer } = await programmed([web()]);
     expect(apply(web({ endpoints: hosts(1, 3) })).writes).toBe(3);
     await programmer.settled();
-    expect(stores).toEqual(["writeSlots", "writeSlots", "set cluster", "setBackendFlags", "setBackendGeneration"]);
+    expect(stores).toEqual(["writeSlots", "writeSlots", "set cluster", "setBackendState"]);
   });
 
-  test("n endpoints replaced: 2n + 2", async () => {
-    const { apply } = await programmed([web()]);
-    expect(apply(web({ endpoints: hosts(3, 4, 5) })).writes).toBe(2 * 2 + 2);
+  test("one endpoint replaced: backend, its slot in place, flags and generation of the old one", async () => {
+    const { apply, stores, programmer, port } = await programmed([web()]);
+    const { cluster } = port.service(1);
+    expect(apply(web({ endpoints: hosts(1, 3, 4) })).writes).toBe(3);
+    await programmer.settled();
+    expect(stores).toEqual(["writeBackend", "writeBackendFlags", "writeSlots", "setBackendState"]);
+    expect(port.service(1).cluster).toBe(cluster);
+    expect([...port.slots(0, 3)]).toEqual([1, 4, 3]);
+  });
+
+  test("n endpoints replaced, and more come than go: 2n + 1, and the word", async () => {
+    const { apply, port } = await programmed([web()]);
+    expect(apply(web({ endpoints: hosts(3, 4, 5) })).writes).toBe(2 * 2 + 1);
+    const nine = await programmed([web({ endpoints: hosts(1, 2, 3, 4, 5, 6, 7, 8, 9) })]);
+    expect(nine.apply(web({ endpoints: hosts(1, 2, 4, 5, 6, 7, 8, 9, 10, 11) })).writes).toBe(2 + 1 + 1 + 1);
+    expect([...nine.port.slots(0, 10)]).toEqual([1, 2, 10, 4, 5, 6, 7, 8, 9, 11]);
+    expect(port.service(1).cluster & 0xffffffffn).toBe(0n);
+  });
+
+  test("slots that somebody has written to are not written in place", async () => {
+    const { apply, port } = await programmed([web()]);
+    port.writeSlots(1, Uint32Array.of(77));
+    apply(web({ endpoints: hosts(1, 3, 4) }));
+    const { base } = parseExtentWord(port.service(1).cluster);
+    expect(base).not.toBe(0);
+    expect([...port.slots(base, 3)]).toEqual([1, 3, 4]);
   });
 
   test("terminating: the word first, then the flags, the id is kept", async () => {
     const { apply, stores, port } = await programmed([web()]);
     apply(web({ endpoints: ["10.1.0.1:80/s", ...hosts(2, 3)] }));
-    expect(stores).toEqual(["writeSlots", "writeSlots", "set cluster", "setBackendFlags"]);
+    expect(stores).toEqual(["writeSlots", "writeSlots", "set cluster", "setBackendState"]);
     expect(port.backend(1)).toMatchObject({ flags: 4, generation: 0 });
   });
 
   test("ready again: the flags first, then the word", async () => {
     const { apply, stores } = await programmed([web({ endpoints: ["10.1.0.1:80/s", ...hosts(2, 3)] })]);
     apply(web());
-    expect(stores[0]).toBe("setBackendFlags");
+    expect(stores[0]).toBe("setBackendState");
     expect(stores.at(-1)).toBe("set cluster");
   });
 
@@ -104,13 +128,7 @@ describe("writes", () => {
     const { programmer, stores } = await programmed([web()]);
     programmer.apply({ upserted: [], removed: [web().key] });
     await programmer.settled();
-    expect([...new Set(stores)]).toEqual([
-      "deleteFrontend",
-      "set cluster",
-      "setBackendFlags",
-      "setBackendGeneration",
-      "deleteName",
-    ]);
+    expect([...new Set(stores)]).toEqual(["deleteFrontend", "set cluster", "setBackendState", "deleteName"]);
   });
 
   test("names and rows of many new Services go in batches", async () => {

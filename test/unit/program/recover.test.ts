@@ -185,5 +185,5 @@ test("what recovery mends on its own is not seen by anybody", async () => {
   await programmer.settled();
   expect(port.backend(300)).toMatchObject({ flags: 0, generation: 1 });
   expect(mapLines(port)).toEqual(lines);
-  expect(port.writes).toBe(2);
+  expect(port.writes).toBe(1);
 });
