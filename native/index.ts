@@ -2,11 +2,11 @@
 // The public face of libbpf-ts: what is not exported here is private.
 export { Btf } from "./lib/btf.ts";
 export { BpfError, type BpfErrorInit } from "./lib/error.ts";
-export { gracePeriod, probe, queryCgroup, readIterator } from "./lib/kernel.ts";
+export { collectIterator, gracePeriod, probe, queryCgroup, readIterator } from "./lib/kernel.ts";
 export { BpfLink } from "./lib/link.ts";
 export { BpfMap, type MapSpec } from "./lib/map.ts";
 export { MmapView } from "./lib/mmap.ts";
-export { NetlinkSocket } from "./lib/netlink.ts";
+export { NetlinkSocket, netlinkExchange } from "./lib/netlink.ts";
 export { BpfObject } from "./lib/object.ts";
 export {
   attachClsact,

@@ -106,6 +106,9 @@ export interface NativeNetlinkSocket {
   close(): void;
 }
 
+/** How the bytes that a worker thread collected come back. */
+export type Done = (error: BpfError | null, bytes: Uint8Array | null) => void;
+
 /** Directions are booleans on this side: true is ingress. */
 export interface Addon {
   setErrorClass(errorClass: typeof BpfError): void;
@@ -123,12 +126,14 @@ export interface Addon {
   btfOfMap(map: NativeMap): NativeBtf | null;
   btfOfVmlinux(): NativeBtf;
   readIterator(program: NativeProgram, map: NativeMap | null): Uint8Array;
+  collectIterator(program: NativeProgram, map: NativeMap | null, netns: string, done: Done): void;
   gracePeriod(done: (error: BpfError | null) => void): void;
   probeHelper(programType: string, helper: string): boolean;
   probeMapType(type: string): boolean;
   probeProgramType(type: string): boolean;
   probeBtf(): boolean;
   libbpfVersion(): string;
+  netlinkExchange(protocol: number, requests: Uint8Array, netns: string, done: Done): void;
   openDir(path: string): number;
   close(fd: number): void;
   flock(fd: number, mode: string, nonBlocking: boolean): boolean;

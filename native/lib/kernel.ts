@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls that belong to no handle: feature probes, cgroup queries, iterators, grace periods.
 import { addon } from "./addon.ts";
+import { collected } from "./collected.ts";
 import { nativeOf } from "./handle.ts";
 import type { BpfMap } from "./map.ts";
 import type { BpfProgram } from "./program.ts";
@@ -43,6 +44,18 @@ export function queryCgroup(
 /** All bytes that an iterator program writes in one pass; map: which map's elements it visits. */
 export function readIterator(program: BpfProgram, options: { map?: BpfMap } = {}): Uint8Array {
   return addon.readIterator(nativeOf(program), options.map === undefined ? null : nativeOf(options.map));
+}
+
+/**
+ * As readIterator, on a worker thread, and with netns in another network namespace (a path like /run/netns/NAME):
+ * iterators over sockets visit one namespace. The handles may be closed meanwhile.
+ */
+export function collectIterator(
+  program: BpfProgram,
+  options: { map?: BpfMap; netns?: string } = {},
+): Promise<Uint8Array> {
+  const map = options.map === undefined ? null : nativeOf(options.map);
+  return collected((done) => addon.collectIterator(nativeOf(program), map, options.netns ?? "", done));
 }
 
 /**

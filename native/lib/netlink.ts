@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Raw netlink sockets: whole datagrams, encoded and parsed by the caller.
 import { addon, type NativeNetlinkSocket } from "./addon.ts";
+import { collected } from "./collected.ts";
 import type { BpfError } from "./error.ts";
 
 const RECEIVE_TIMEOUT_MS = 1000;
@@ -58,4 +59,17 @@ export class NetlinkSocket implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/**
+ * Sends each message of requests in turn, on a socket and a worker thread of its own, and collects what comes back until
+ * each has had its NLMSG_DONE or NLMSG_ERROR (ask for NLM_F_ACK or a dump). netns: in which network namespace, a path like
+ * /run/netns/NAME. ETIMEDOUT: the kernel had not answered after two seconds.
+ */
+export function netlinkExchange(
+  protocol: number,
+  requests: Uint8Array,
+  options: { netns?: string } = {},
+): Promise<Uint8Array> {
+  return collected((done) => addon.netlinkExchange(protocol, requests, options.netns ?? "", done));
 }

@@ -21,6 +21,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   init_probe(env, exports);
   init_grace(env, exports);
   init_netlink(env, exports);
+  init_netlink_exchange(env, exports);
   init_sys_file(env, exports);
   init_sys_mount(env, exports);
   init_sys_socket(env, exports);

@@ -35,6 +35,7 @@ void init_iterator(Napi::Env env, Napi::Object exports);
 void init_probe(Napi::Env env, Napi::Object exports);
 void init_grace(Napi::Env env, Napi::Object exports);
 void init_netlink(Napi::Env env, Napi::Object exports);
+void init_netlink_exchange(Napi::Env env, Napi::Object exports);
 void init_sys_file(Napi::Env env, Napi::Object exports);
 void init_sys_mount(Napi::Env env, Napi::Object exports);
 void init_sys_socket(Napi::Env env, Napi::Object exports);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Writes every 4-byte key of a hash map, as bytes. In an object of its own: tracing programs need CAP_PERFMON. */
+/* Writes every 4-byte key of a hash map, as bytes; a byte for every UDP socket. In an object of its own: tracing programs need CAP_PERFMON. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
@@ -19,6 +19,11 @@ struct bpf_iter__bpf_map_elem {
 	void *value;
 };
 
+struct bpf_iter__udp {
+	struct bpf_iter_meta *meta;
+	struct udp_sock *udp_sk;
+};
+
 SEC("iter/bpf_map_elem")
 int keys(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -26,6 +31,16 @@ int keys(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (key)
 		bpf_seq_write(ctx->meta->seq, key, sizeof(*key));
+	return 0;
+}
+
+SEC("iter/udp")
+int udp_sockets(struct bpf_iter__udp *ctx)
+{
+	__u8 one = 1;
+
+	if (ctx->udp_sk)
+		bpf_seq_write(ctx->meta->seq, &one, sizeof(one));
 	return 0;
 }
 
