@@ -19,6 +19,7 @@ import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
 import { type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
 import { type AcceptedSlice, acceptEndpoints, type ServiceNetworks } from "./hygiene.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
+import { unitRanges } from "./source-ranges.ts";
 import { type Frontend, type Unit, type UnitDelta, type UnitRanges, unitKey, unitName } from "./unit.ts";
 
 export type { CompileOptions } from "./frontends.ts";
@@ -57,8 +58,11 @@ export function compileService(
     accepted ??= slices
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
       .map((slice) => acceptEndpoints(slice, networks, problems));
+    const { clusterCidrs } = options;
+    const ranged = frontends.some(({ role }) => role === "loadBalancer");
+    const sourceRanges = ranged ? unitRanges(service, port.family, { facts, clusterCidrs }) : null;
     units.push(
-      unitOf({ key, service, port, frontends }, (needsLocal) =>
+      unitOf({ key, service, port, frontends, sourceRanges }, (needsLocal) =>
         selectEndpoints(accepted ?? [], {
           portName: port.port.name,
           protocol: port.port.protocol,
@@ -89,10 +93,11 @@ interface UnitParts {
   readonly service: Service;
   readonly port: PortOffer;
   readonly frontends: readonly Frontend[];
+  readonly sourceRanges: UnitRanges | null;
 }
 
 function unitOf(parts: UnitParts, select: (needsLocal: boolean) => EndpointSets): Unit {
-  const { key, service, frontends } = parts;
+  const { key, service, frontends, sourceRanges } = parts;
   const { port, family } = parts.port;
   const name = unitName(key, port.name);
   const needsLocal = frontends.some((frontend) => frontend.internalLocal || frontend.externalLocal);
@@ -107,7 +112,7 @@ function unitOf(parts: UnitParts, select: (needsLocal: boolean) => EndpointSets)
     endpoints,
     emptyLocal: needsLocal && !clusterEmpty ? "drop" : "reject",
     affinitySec: service.affinitySec,
-    sourceRanges: null,
+    sourceRanges,
   };
 }
 
