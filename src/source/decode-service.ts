@@ -23,9 +23,16 @@ const DEFAULT_AFFINITY_SEC = 10_800;
 const MAX_AFFINITY_SEC = 86_400;
 const NO_SPEC: JsonObject = {};
 
-/** The Service; null if it is not ours (no finding) or must be rejected whole (findings). */
-export function serviceFrom(meta: ObjectMeta, object: JsonObject, findings: Findings): Service | null {
-  if (Object.hasOwn(meta.labels, PROXY_NAME_LABEL)) return null;
+/**
+ * The body of a Service of the proxy of this name (null: of Services that name none). Answers null if it is not ours (no
+ * finding) or must be rejected whole (findings).
+ */
+export function serviceReader(proxyName: string | null) {
+  return (meta: ObjectMeta, object: JsonObject, findings: Findings): Service | null =>
+    (member(meta.labels, PROXY_NAME_LABEL) ?? null) === proxyName ? serviceFrom(meta, object, findings) : null;
+}
+
+function serviceFrom(meta: ObjectMeta, object: JsonObject, findings: Findings): Service | null {
   const spec = objectMember(object, "spec");
   if (spec === undefined) {
     findings.add("spec", `must be an object, not ${describe(member(object, "spec"))}`);

@@ -6,7 +6,7 @@ import { type EndpointSlice, type Node, objectKey, type Problem, type Service } 
 import { describe, Findings, isObject, type JsonObject } from "./decode-field.ts";
 import { type ObjectMeta, readMeta } from "./decode-meta.ts";
 import { nodeFrom, serviceCidrsFrom } from "./decode-node.ts";
-import { serviceFrom } from "./decode-service.ts";
+import { serviceReader } from "./decode-service.ts";
 import { sliceFrom } from "./decode-slice.ts";
 
 /**
@@ -20,9 +20,9 @@ export interface Decoded<T> {
   readonly problems: readonly Problem[];
 }
 
-/** A Service of API group "". */
-export function decodeService(object: unknown): Decoded<Service> {
-  return decode("Service", object, serviceFrom);
+/** A Service of API group ""; ours is one whose label service-proxy-name is `proxyName`, or absent if that is null. */
+export function decodeService(object: unknown, proxyName: string | null = null): Decoded<Service> {
+  return decode("Service", object, serviceReader(proxyName));
 }
 
 /** An EndpointSlice of discovery.k8s.io/v1. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API server as a source: Services and EndpointSlices by two reflectors, and the memory of where API servers are
-// for the next cold start, when the `kubernetes` Service does not work yet because this agent has not programmed it.
+// The API server as a source: a reflector each for Services and EndpointSlices, and for the node's own facts if the sink
+// wants them; and the memory of where API servers are for the next cold start, when the `kubernetes` Service does not work yet because this agent has not programmed it.
 
 import { formatAddress } from "../model/address.ts";
 import type { EndpointSlice, Service } from "../model/types.ts";
@@ -11,6 +11,7 @@ import { Credentials } from "./credentials.ts";
 import { decodeEndpointSlice, decodeService } from "./decode.ts";
 import { checkedServer } from "./kubeconfig.ts";
 import type { Resource } from "./list-watch.ts";
+import { nodeResource, serviceCidrResource } from "./node-watch.ts";
 import { Reflector, type ReflectorStatus } from "./reflector.ts";
 import { type KnownServers, recallServers, rememberServers, ServerPool } from "./servers.ts";
 import type { Kind, Source, SourceSink, SourceStatus } from "./source.ts";
@@ -23,14 +24,15 @@ export interface KubernetesSourceOptions {
   /** Where the addresses of the API servers are remembered; null: nowhere. */
   readonly stateDir: string | null;
   readonly clock?: Clock;
+  /** The Node that is watched; left out: none is. */
+  readonly nodeName?: string;
+  /** Services of exactly this service-proxy-name are ours; null or left out: those without any. */
+  readonly serviceProxyName?: string | null;
 }
 
-/** The selectors that kube-proxy watches with. */
-const SERVICES = {
-  path: "/api/v1/services",
-  labelSelector: "!service.kubernetes.io/service-proxy-name",
-  fieldSelector: "spec.clusterIP!=None",
-};
+/** The selectors that kube-proxy watches with; the slices of other proxies' Services come too, and find no Service. */
+const SERVICES = { path: "/api/v1/services", fieldSelector: "spec.clusterIP!=None" };
+const PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name";
 const SLICES = {
   path: "/apis/discovery.k8s.io/v1/endpointslices",
   labelSelector: "!service.kubernetes.io/headless",
@@ -48,6 +50,10 @@ export class KubernetesSource implements Source {
   readonly #stateDir: string | null;
   #sink: SourceSink | null = null;
   #reflectors: readonly { status(): ReflectorStatus; stop(): Promise<void> }[] = [];
+  /** Reflectors that nobody waits for, and that say nothing of the source's state. */
+  readonly #beside: { stop(): Promise<void> }[] = [];
+  readonly #nodeName: string | null;
+  readonly #proxyName: string | null;
   readonly #synced = new Set<Kind>();
   #serviceAddresses: readonly string[] = [];
   /** URLs by slice of default/kubernetes. */
@@ -58,6 +64,8 @@ export class KubernetesSource implements Source {
   private constructor(credentials: Credentials, options: KubernetesSourceOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#client = new ApiClient({ credentials, clock: this.#clock });
+    this.#nodeName = options.nodeName ?? null;
+    this.#proxyName = options.serviceProxyName ?? null;
     this.#learns = credentials.verified;
     this.#stateDir = options.stateDir;
     const remembers = this.#learns && options.stateDir !== null;
@@ -79,10 +87,12 @@ export class KubernetesSource implements Source {
 
   start(sink: SourceSink): void {
     this.#sink = sink;
+    const proxyName = this.#proxyName;
     const services = this.#reflect<Service>({
       ...SERVICES,
+      labelSelector: proxyName === null ? `!${PROXY_NAME_LABEL}` : `${PROXY_NAME_LABEL}=${proxyName}`,
       kind: "Service",
-      decode: decodeService,
+      decode: (object) => decodeService(object, proxyName),
       deliver: (key, service, receivedNs) => {
         sink.service(key, service, receivedNs);
         if (key === API_SERVICE.key) this.#learnService(service);
@@ -102,10 +112,21 @@ export class KubernetesSource implements Source {
       synced: () => this.#kindSynced("endpointslices"),
     });
     this.#reflectors = [services, slices];
+    this.#watchNode(sink);
+  }
+
+  #watchNode(sink: SourceSink): void {
+    const problems: SourceSink["problems"] = (...args) => sink.problems(...args);
+    const { node, serviceCidrs } = sink;
+    if (this.#nodeName !== null && node !== undefined) {
+      const resource = nodeResource(this.#nodeName, node.bind(sink), problems);
+      this.#beside.push(this.#reflect(resource));
+    }
+    if (serviceCidrs !== undefined) this.#beside.push(this.#reflect(serviceCidrResource(serviceCidrs.bind(sink), problems)));
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#reflectors.map((reflector) => reflector.stop()));
+    await Promise.all([...this.#reflectors, ...this.#beside].map((reflector) => reflector.stop()));
     this.#sink = null;
     this.#client.close();
   }

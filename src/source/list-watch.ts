@@ -14,7 +14,7 @@ import { ListScanner } from "./list-scanner.ts";
 export interface Resource<T> extends Delivery<T> {
   /** "/api/v1/services". */
   readonly path: string;
-  readonly labelSelector: string;
+  readonly labelSelector: string | null;
   /** Left out for a server that refuses it: decode filters again anyway. */
   readonly fieldSelector: string | null;
   /** All objects have been delivered once. */
@@ -194,7 +194,8 @@ export class ListWatch<T> {
 
   async #get(target: Target, query: Record<string, string>) {
     const { resource, client, signal, onOpen } = this.#options;
-    const parameters = new URLSearchParams({ labelSelector: resource.labelSelector });
+    const parameters = new URLSearchParams();
+    if (resource.labelSelector !== null) parameters.set("labelSelector", resource.labelSelector);
     if (resource.fieldSelector !== null && target.fieldSelector)
       parameters.set("fieldSelector", resource.fieldSelector);
     for (const [name, value] of Object.entries(query)) if (value !== "") parameters.set(name, value);
