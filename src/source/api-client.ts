@@ -22,6 +22,13 @@ export interface ApiClientOptions {
   readonly clock: Clock;
 }
 
+/** `signal` also ends a response that is being read. */
+export interface Ask {
+  readonly signal: AbortSignal;
+  /** Media types, the one wanted most first. */
+  readonly accept: string;
+}
+
 interface AgentEntry {
   readonly agent: http.Agent;
   /** The login's TLS material that the agent was made with. */
@@ -42,12 +49,12 @@ export class ApiClient {
 
   /**
    * The response to GET `server` + `path` once it is 200; its body is the caller's to read or destroy. Throws
-   * UnreachableError or StatusError. `signal` also ends a response that is being read.
+   * UnreachableError or StatusError.
    */
-  async get(server: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
-    const login = await unlessAborted(this.#login(), signal);
+  async get(server: string, path: string, ask: Ask): Promise<IncomingMessage> {
+    const login = await unlessAborted(this.#login(), ask.signal);
     const url = new URL(server + path);
-    const response = await this.#send(url, login, signal, true);
+    const response = await this.#send(url, login, ask, true);
     if (response.statusCode === 200) return response;
     if (response.statusCode === 401) this.#credentials.invalidate();
     throw await statusError(response);
@@ -73,23 +80,23 @@ export class ApiClient {
   }
 
   /** A reused connection may have been closed by the server while idle: then, and only once, at once again. */
-  async #send(url: URL, login: Login, signal: AbortSignal, mayRepeat: boolean): Promise<IncomingMessage> {
-    const request = this.#request(url, login, signal);
+  async #send(url: URL, login: Login, ask: Ask, mayRepeat: boolean): Promise<IncomingMessage> {
+    const request = this.#request(url, login, ask);
     try {
       return await this.#headers(request);
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (ask.signal.aborted) throw error;
       const code = (error as NodeJS.ErrnoException).code;
       if (mayRepeat && request.reusedSocket && (code === "ECONNRESET" || code === "EPIPE")) {
-        return await this.#send(url, login, signal, false);
+        return await this.#send(url, login, ask, false);
       }
       throw new UnreachableError(describeFailure(error), { cause: error });
     }
   }
 
-  #request(url: URL, login: Login, signal: AbortSignal): http.ClientRequest {
+  #request(url: URL, login: Login, { signal, accept }: Ask): http.ClientRequest {
     const headers: Record<string, string> = {
-      Accept: "application/json",
+      Accept: accept,
       // On a LAN compression costs more CPU than it saves time.
       "Accept-Encoding": "identity",
       "User-Agent": "portolan",

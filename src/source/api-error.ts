@@ -32,3 +32,26 @@ export class CorruptStreamError extends Error {
 export class SilenceError extends Error {
   override readonly name = "SilenceError";
 }
+
+/** A relist lacks most of what was known; nothing of that was taken away. */
+export class MassDeletionError extends Error {
+  override readonly name = "MassDeletionError";
+  readonly missing: number;
+  readonly of: number;
+
+  constructor(missing: number, of: number) {
+    super(`a list lacks ${missing} of ${of} objects: they stay until it is confirmed`);
+    this.missing = missing;
+    this.of = of;
+  }
+}
+
+/** The server that is asked is not one of the cluster whose objects are known. */
+export class OtherClusterError extends Error {
+  override readonly name = "OtherClusterError";
+}
+
+/** The request was ended for a relist. */
+export class InterruptedError extends Error {
+  override readonly name = "InterruptedError";
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a reflector has delivered of one kind, by key and version: turns watch events and relists into deliveries, marks
-// what a relist saw and sweeps the rest after its end, and keeps one object's trouble to that object.
+// what a relist saw and sweeps the rest after its end unless that is most of what there was, and keeps one object's
+// trouble to that object.
 
 import { objectKey, type Problem } from "../model/types.ts";
 import type { Decoded } from "./decode.ts";
@@ -17,11 +18,27 @@ export interface Delivery<T> {
 
 export interface ObjectCounters {
   events: number;
-  /** Objects that a relist found changed although the watch had passed their version: must stay 0. */
+  /** Changes that the watch had passed and not told of, as a relist or a comparison found: must stay 0. */
   missed_events: number;
   rejected_objects: number;
   quarantined_objects: number;
 }
+
+/** A relist lacks most of what was known. */
+export interface MassDeletion {
+  /** Objects that it lacks, of so many that there were. */
+  readonly missing: number;
+  readonly of: number;
+}
+
+/** The objects of a list beside the watch: version by key, and the list's own version. */
+export interface Snapshot {
+  readonly version: string;
+  readonly objects: ReadonlyMap<string, string>;
+}
+
+/** A relist may remove half of them at once; of this few, all. */
+const FEW = 20;
 
 interface Entry {
   version: string;
@@ -33,23 +50,41 @@ interface Entry {
 export class KnownObjects<T> {
   readonly counters: ObjectCounters = { events: 0, missed_events: 0, rejected_objects: 0, quarantined_objects: 0 };
   readonly #delivery: Delivery<T>;
+  readonly #holdsMassDeletion: boolean;
   readonly #entries = new Map<string, Entry>();
   #epoch = 0;
   /** The version up to which the watch claims to have told everything; "" before the first relist is through. */
   #toldUpTo = "";
+  /** Found by this relist, and missed if its own version is not behind the watch's. */
+  #suspects = 0;
+  /** A comparison has counted what the next relist will find. */
+  #counted = false;
+  /** Delivered objects when the last relist that was acted on whole was through, and the watch since. */
+  #before = 0;
+  #settled = true;
+  #swept = 0;
+  /** What the relist before this one lacked and was kept. */
+  #held: ReadonlySet<string> = new Set();
+  /** Versions of deletions by key, while a comparison is under way. */
+  #deletions: Map<string, string> | null = null;
 
-  constructor(delivery: Delivery<T>) {
+  constructor(delivery: Delivery<T>, holdsMassDeletion: boolean) {
     this.#delivery = delivery;
+    this.#holdsMassDeletion = holdsMassDeletion;
   }
 
-  get size(): number {
-    return this.#entries.size;
+  /** Another number for every relist. */
+  get epoch(): number {
+    return this.#epoch;
   }
 
   /** A relist begins; one that broke off is forgotten. Nothing is deleted until endRelist. */
   beginRelist(toldUpTo: string): void {
     this.#epoch++;
     this.#toldUpTo = toldUpTo;
+    this.#suspects = 0;
+    if (this.#settled) this.#before = this.#delivered().length;
+    this.#settled = false;
   }
 
   /** An object of a relist: delivered unless this very version was. */
@@ -61,16 +96,40 @@ export class KnownObjects<T> {
       entry.epoch = this.#epoch;
       return;
     }
-    if (this.#toldUpTo !== "" && Number(version) <= Number(this.#toldUpTo)) this.counters.missed_events++;
+    const isNewer = entry === undefined || Number(version) > Number(entry.version);
+    if (this.#toldUpTo !== "" && isNewer && Number(version) <= Number(this.#toldUpTo)) this.#suspects++;
     this.#accept(key, object, receivedNs);
   }
 
-  /** The relist is through: what it did not show is gone. */
-  endRelist(receivedNs: bigint): void {
-    for (const [key, entry] of this.#entries) {
-      if (entry.epoch === this.#epoch) continue;
-      this.#forget(key, entry, receivedNs);
+  /**
+   * The relist is through, at `version`: what it did not show is gone. If that is more than half of what there was, and
+   * that was not little, it is kept, and the answer says so; what the next relist does not show either is gone then.
+   */
+  endRelist(version: string, receivedNs: bigint): MassDeletion | null {
+    // A version behind the watch's is another history: nothing can be said of what was missed in this one.
+    if (Number(version) >= Number(this.#toldUpTo) && !this.#counted) this.counters.missed_events += this.#suspects;
+    this.#counted = false;
+    const isGone = ([, entry]: readonly [string, Entry]) => entry.epoch !== this.#epoch;
+    const gone = this.#delivered().filter(isGone);
+    const unheard = gone.filter(([key]) => !this.#held.has(key)).length;
+    if (this.#holdsMassDeletion && this.#before > FEW && unheard * 2 > this.#before) {
+      this.#held = new Set(gone.map(([key]) => key));
+      return { missing: gone.length, of: this.#before };
     }
+    this.#held = new Set();
+    this.#settled = true;
+    this.#swept = gone.length;
+    for (const [key, entry] of [...this.#entries].filter(isGone)) this.#forget(key, entry, receivedNs);
+    return null;
+  }
+
+  /** Objects that went with the last relist. */
+  get swept(): number {
+    return this.#swept;
+  }
+
+  #delivered(): [string, Entry][] {
+    return [...this.#entries].filter(([, entry]) => entry.delivered);
   }
 
   changed(object: JsonObject, receivedNs: bigint): void {
@@ -81,8 +140,32 @@ export class KnownObjects<T> {
   deleted(object: JsonObject, receivedNs: bigint): void {
     this.counters.events++;
     const key = keyOf(object);
+    this.#deletions?.set(key, versionOf(object));
     const entry = this.#entries.get(key);
     if (entry !== undefined) this.#forget(key, entry, receivedNs);
+  }
+
+  /** From now on deletions are remembered, until the comparison or its end. */
+  beginComparison(): void {
+    this.#deletions = new Map();
+  }
+
+  endComparison(): void {
+    this.#deletions = null;
+  }
+
+  /**
+   * Keys of objects that a list taken since beginComparison() knows otherwise than the watch told, to be asked when the
+   * watch has passed the list's version. What changed after that version is no difference.
+   */
+  compare({ version, objects }: Snapshot): string[] {
+    const told = (key: string) => this.#entries.get(key)?.version ?? this.#deletions?.get(key) ?? "0";
+    const missed = [...objects].filter(([key, listed]) => Number(told(key)) < Number(listed)).map(([key]) => key);
+    for (const [key, entry] of this.#entries)
+      if (!objects.has(key) && Number(entry.version) <= Number(version)) missed.push(key);
+    this.counters.missed_events += missed.length;
+    this.#counted = missed.length > 0;
+    return missed;
   }
 
   #accept(key: string, object: JsonObject, receivedNs: bigint): void {
@@ -127,7 +210,7 @@ export class KnownObjects<T> {
 }
 
 /** By the raw names, so that an object that cannot be decoded is still told apart from others. */
-function keyOf(object: JsonObject): string {
+export function keyOf(object: JsonObject): string {
   const metadata = objectMember(object, "metadata") ?? {};
   const namespace = member(metadata, "namespace") ?? "default";
   const name = member(metadata, "name");

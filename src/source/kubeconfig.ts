@@ -25,13 +25,15 @@ export interface Kubeconfig {
   readonly tokenFile: string | null;
 }
 
-const ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
+/** Where a pod finds its service account; a process that is no pod may name another folder. */
+const accountDir = (env: NodeJS.ProcessEnv): string =>
+  env["PORTOLAN_SERVICE_ACCOUNT"] || "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /** The file to use when none was named: $KUBECONFIG, null for the pod's service account, ~/.kube/config. */
 export function defaultKubeconfig(env: NodeJS.ProcessEnv): string | null {
   const listed = env["KUBECONFIG"]?.split(":").find((file) => file !== "");
   if (listed !== undefined) return listed;
-  if (env["KUBERNETES_SERVICE_HOST"] && exists(`${ACCOUNT}/token`)) return null;
+  if (env["KUBERNETES_SERVICE_HOST"] && exists(`${accountDir(env)}/token`)) return null;
   const home = resolve(env["HOME"] ?? "/root", ".kube/config");
   if (exists(home)) return home;
   throw new SourceConfigError(
@@ -48,8 +50,9 @@ export function serviceAccount(env: NodeJS.ProcessEnv): Kubeconfig {
   const host = env["KUBERNETES_SERVICE_HOST"] ?? "";
   const port = env["KUBERNETES_SERVICE_PORT"] ?? "443";
   const server = checkedServer(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`);
-  const cluster = { name: "in-cluster", server, caFile: `${ACCOUNT}/ca.crt`, skipTLSVerify: false };
-  return { server, cluster, user: { name: "in-cluster" }, tokenFile: `${ACCOUNT}/token` };
+  const dir = accountDir(env);
+  const cluster = { name: "in-cluster", server, caFile: `${dir}/ca.crt`, skipTLSVerify: false };
+  return { server, cluster, user: { name: "in-cluster" }, tokenFile: `${dir}/token` };
 }
 
 /** Throws an Error whose message says what is wrong with the file, without naming it. */

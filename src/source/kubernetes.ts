@@ -6,13 +6,14 @@ import { formatAddress } from "../model/address.ts";
 import type { EndpointSlice, Service } from "../model/types.ts";
 import { ApiClient } from "./api-client.ts";
 import { type Clock, systemClock } from "./clock.ts";
+import { API_SERVICE, ClusterIdentity } from "./cluster-identity.ts";
 import { reasonOf } from "./config-error.ts";
 import { Credentials } from "./credentials.ts";
 import { decodeEndpointSlice, decodeService } from "./decode.ts";
 import { checkedServer } from "./kubeconfig.ts";
 import type { Resource } from "./list-watch.ts";
 import { nodeResource, serviceCidrResource } from "./node-watch.ts";
-import { Reflector, type ReflectorStatus } from "./reflector.ts";
+import { Reflector, type ReflectorWatcher } from "./reflector.ts";
 import { type KnownServers, recallServers, rememberServers, ServerPool } from "./servers.ts";
 import type { Kind, Source, SourceSink, SourceStatus } from "./source.ts";
 
@@ -28,6 +29,10 @@ export interface KubernetesSourceOptions {
   readonly nodeName?: string;
   /** Services of exactly this service-proxy-name are ours; null or left out: those without any. */
   readonly serviceProxyName?: string | null;
+  /** See ReflectorOptions. */
+  readonly confirmMassDeletion?: boolean;
+  readonly compareMs?: number;
+  readonly watcher?: ReflectorWatcher;
 }
 
 /** The selectors that kube-proxy watches with; the slices of other proxies' Services come too, and find no Service. */
@@ -39,17 +44,16 @@ const SLICES = {
   fieldSelector: null,
 };
 
-/** The Service in front of the API servers. */
-const API_SERVICE = { namespace: "default", name: "kubernetes", key: "default/kubernetes" };
-
 export class KubernetesSource implements Source {
   readonly #client: ApiClient;
   readonly #pool: ServerPool;
   readonly #clock: Clock;
   readonly #learns: boolean;
   readonly #stateDir: string | null;
+  readonly #options: KubernetesSourceOptions;
+  readonly #identity: ClusterIdentity;
   #sink: SourceSink | null = null;
-  #reflectors: readonly { status(): ReflectorStatus; stop(): Promise<void> }[] = [];
+  #reflectors: readonly Pick<Reflector<unknown>, "status" | "stop" | "reread">[] = [];
   /** Reflectors that nobody waits for, and that say nothing of the source's state. */
   readonly #beside: { stop(): Promise<void> }[] = [];
   readonly #nodeName: string | null;
@@ -64,6 +68,8 @@ export class KubernetesSource implements Source {
   private constructor(credentials: Credentials, options: KubernetesSourceOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#client = new ApiClient({ credentials, clock: this.#clock });
+    this.#options = options;
+    this.#identity = new ClusterIdentity(this.#client, this.#clock);
     this.#nodeName = options.nodeName ?? null;
     this.#proxyName = options.serviceProxyName ?? null;
     this.#learns = credentials.verified;
@@ -95,8 +101,9 @@ export class KubernetesSource implements Source {
       decode: (object) => decodeService(object, proxyName),
       deliver: (key, service, receivedNs) => {
         sink.service(key, service, receivedNs);
-        if (key === API_SERVICE.key) this.#learnService(service);
+        if (key === API_SERVICE.key) this.#learnService(service, services.relisting);
       },
+      relisted: () => this.#identity.believed(),
       problems: (key, problems) => sink.problems("Service", key, problems),
       synced: () => this.#kindSynced("services"),
     });
@@ -122,7 +129,12 @@ export class KubernetesSource implements Source {
       const resource = nodeResource(this.#nodeName, node.bind(sink), problems);
       this.#beside.push(this.#reflect(resource));
     }
-    if (serviceCidrs !== undefined) this.#beside.push(this.#reflect(serviceCidrResource(serviceCidrs.bind(sink), problems)));
+    if (serviceCidrs !== undefined)
+      this.#beside.push(this.#reflect(serviceCidrResource(serviceCidrs.bind(sink), problems)));
+  }
+
+  async reread(): Promise<void> {
+    await Promise.all(this.#reflectors.map((reflector) => reflector.reread()));
   }
 
   async stop(): Promise<void> {
@@ -138,18 +150,29 @@ export class KubernetesSource implements Source {
       for (const [name, value] of Object.entries(part.counters)) counters[name] = (counters[name] ?? 0) + value;
     const synced = parts.length > 0 && parts.every((part) => part.synced);
     const trouble = parts.find((part) => !part.connected);
+    const held = parts.find((part) => part.held !== null)?.held ?? null;
     return {
       source: "kubernetes",
       state: !synced ? "starting" : trouble === undefined ? "synced" : "disconnected",
       peer: parts.find((part) => part.server !== null)?.server ?? null,
-      reason: trouble?.reason ?? this.#stateError,
+      reason: trouble?.reason ?? held ?? this.#stateError,
       lastHeardNs: latest(parts.map((part) => part.lastHeardNs)),
       counters,
     };
   }
 
   #reflect<T>(resource: Resource<T>): Reflector<T> {
-    const reflector = new Reflector({ resource, client: this.#client, pool: this.#pool, clock: this.#clock });
+    const { confirmMassDeletion = true, compareMs, watcher } = this.#options;
+    const reflector = new Reflector({
+      resource,
+      client: this.#client,
+      pool: this.#pool,
+      clock: this.#clock,
+      confirmMassDeletion,
+      checkCluster: (server, signal) => this.#identity.check(server, signal),
+      ...(compareMs === undefined ? {} : { compareMs }),
+      ...(watcher === undefined ? {} : { watcher }),
+    });
     reflector.start();
     return reflector;
   }
@@ -162,7 +185,8 @@ export class KubernetesSource implements Source {
     this.#learn();
   }
 
-  #learnService(service: Service | null): void {
+  #learnService(service: Service | null, byList: boolean): void {
+    if (service !== null) this.#identity.saw(service.uid, byList);
     this.#serviceAddresses = service?.clusterIps ?? [];
     this.#learn();
   }

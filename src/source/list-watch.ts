@@ -2,12 +2,13 @@
 // The requests of a reflector, one at a time: what is asked, how the answer is read, how far it got. Decides nothing
 // about failures: it throws them (api-error.ts).
 
+import type { IncomingMessage } from "node:http";
 import type { ApiClient } from "./api-client.ts";
-import { CorruptStreamError, StatusError } from "./api-error.ts";
+import { CorruptStreamError, InterruptedError, MassDeletionError, StatusError } from "./api-error.ts";
 import { readBody } from "./body-reader.ts";
 import type { Clock } from "./clock.ts";
 import { isObject, type JsonObject, member, objectMember } from "./decode-field.ts";
-import { type Delivery, KnownObjects, versionOf } from "./known-objects.ts";
+import { type Delivery, KnownObjects, keyOf, type Snapshot, versionOf } from "./known-objects.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { ListScanner } from "./list-scanner.ts";
 
@@ -19,6 +20,8 @@ export interface Resource<T> extends Delivery<T> {
   readonly fieldSelector: string | null;
   /** All objects have been delivered once. */
   readonly synced: () => void;
+  /** A relist is through, and what it lacked is gone. */
+  readonly relisted?: () => void;
 }
 
 export interface ListWatchOptions<T> {
@@ -26,6 +29,8 @@ export interface ListWatchOptions<T> {
   readonly client: ApiClient;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** A relist that lacks most of what was known takes nothing away: it throws MassDeletionError. */
+  readonly holdsMassDeletion: boolean;
   /** The server answered a request with 200. */
   readonly onOpen: (server: string) => void;
 }
@@ -34,6 +39,8 @@ export interface ListWatchOptions<T> {
 export interface Target {
   readonly server: string;
   readonly fieldSelector: boolean;
+  /** The form of the answer. */
+  readonly accept?: string;
 }
 
 const PAGE_LIMIT = 500;
@@ -43,6 +50,9 @@ const MAX_OBJECT_BYTES = 8 << 20;
 const IDLE_MS = 90_000;
 const WATCH_SEC = 300;
 const HEALTHY_MS = 1_000;
+const JSON_TYPE = "application/json";
+/** A tenth of the bytes; a server that cannot do it sends whole objects. */
+const NAMES_ONLY = `${JSON_TYPE};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,${JSON_TYPE}`;
 
 export class ListWatch<T> {
   readonly objects: KnownObjects<T>;
@@ -54,12 +64,14 @@ export class ListWatch<T> {
   #lastHeardNs = 0n;
   #initial = false;
   #watches = 0;
+  #response: IncomingMessage | null = null;
+  #interrupted = false;
   #openedMs = Number.POSITIVE_INFINITY;
   #delivered = false;
 
   constructor(options: ListWatchOptions<T>) {
     this.#options = options;
-    this.objects = new KnownObjects(options.resource);
+    this.objects = new KnownObjects(options.resource, options.holdsMassDeletion);
   }
 
   /** Resource version to go on from; null if only a relist helps. */
@@ -86,12 +98,28 @@ export class ListWatch<T> {
   }
 
   get livedLong(): boolean {
-    return this.#options.clock.now() - this.#openedMs >= HEALTHY_MS;
+    return this.openForMs >= HEALTHY_MS;
+  }
+
+  /** Milliseconds since the present or last watch began; negative if there is none. */
+  get openForMs(): number {
+    return this.#options.clock.now() - this.#openedMs;
+  }
+
+  /** The version up to which the watch has told everything; "" before the first relist is through. */
+  get toldUpTo(): string {
+    return this.#toldUpTo;
   }
 
   /** What is known of the server's state cannot be continued. The objects stay until a relist is through. */
   forgetVersion(): void {
     this.#version = null;
+  }
+
+  /** Ends the watch with an InterruptedError, now or when it is asked for: a relist comes next. */
+  interrupt(): void {
+    this.#interrupted = true;
+    this.#response?.destroy(new InterruptedError("a relist is wanted"));
   }
 
   /** Initial events and then the watch, in one stream. Answers when the server ends it after the initial events. */
@@ -108,6 +136,7 @@ export class ListWatch<T> {
 
   /** Everything since `version`. Answers when the server ends it. */
   async watch(target: Target): Promise<void> {
+    if (this.#interrupted) throw new InterruptedError("a relist is wanted");
     this.#initial = false;
     if (this.#watches++ > 0) this.counters.reconnects++;
     await this.#stream(target, { resourceVersion: this.#version ?? "" });
@@ -118,30 +147,54 @@ export class ListWatch<T> {
     this.#beginRelist();
     this.#initial = false;
     this.#noWatch();
+    const version = await this.#pages(target, paged, (response) => this.#page(response));
+    this.#endRelist(version, process.hrtime.bigint());
+  }
+
+  /** A consistent list beside the watch, of names and versions. Changes nothing. */
+  async snapshot(target: Target): Promise<Snapshot> {
+    const objects = new Map<string, string>();
+    const read = (response: IncomingMessage) =>
+      this.#items(response, (item) => objects.set(keyOf(item), versionOf(item)));
+    const version = await this.#pages({ ...target, accept: NAMES_ONLY }, true, read);
+    return { version, objects };
+  }
+
+  /** Page after page; answers the version of the list. `read` answers what stands around a page's items. */
+  async #pages(
+    target: Target,
+    paged: boolean,
+    read: (response: IncomingMessage) => Promise<JsonObject>,
+  ): Promise<string> {
     let version = "";
     let next = "";
     do {
-      const page = await this.#page(target, { ...(paged ? { limit: String(PAGE_LIMIT) } : {}), continue: next });
+      const query = { ...(paged ? { limit: String(PAGE_LIMIT) } : {}), continue: next };
+      const page = await read(await this.#get(target, query));
       version ||= versionOf(page);
       const token = member(objectMember(page, "metadata") ?? {}, "continue");
       next = typeof token === "string" ? token : "";
     } while (next !== "");
     if (version === "") throw new CorruptStreamError("a list without resourceVersion");
-    this.#endRelist(version, process.hrtime.bigint());
+    return version;
   }
 
   #beginRelist(): void {
+    this.#interrupted = false;
     if (this.#synced) this.counters.relists++;
     this.objects.beginRelist(this.#toldUpTo);
   }
 
   #endRelist(version: string, receivedNs: bigint): void {
+    const { resource } = this.#options;
     this.#initial = false;
     this.#advance(version);
-    this.objects.endRelist(receivedNs);
+    const held = this.objects.endRelist(version, receivedNs);
+    if (held !== null) throw new MassDeletionError(held.missing, held.of);
+    resource.relisted?.();
     if (this.#synced) return;
     this.#synced = true;
-    this.#options.resource.synced();
+    resource.synced();
   }
 
   #advance(version: string): void {
@@ -155,19 +208,28 @@ export class ListWatch<T> {
     this.#delivered = false;
   }
 
-  async #page(target: Target, query: Record<string, string>): Promise<JsonObject> {
-    const response = await this.#get(target, query);
+  /** A page of a relist. */
+  #page(response: IncomingMessage): Promise<JsonObject> {
+    this.counters.pages++;
+    this.#response = response;
+    return this.#items(response, (item, receivedNs) => {
+      this.#lastHeardNs = receivedNs;
+      this.objects.listed(item, receivedNs);
+    });
+  }
+
+  /** Each item of a list response; answers what stands around them. */
+  async #items(response: IncomingMessage, take: (item: JsonObject, ns: bigint) => void): Promise<JsonObject> {
     let receivedNs = 0n;
     const scanner = new ListScanner(MAX_OBJECT_BYTES, (json) => {
       const item = parse(json);
       if (!isObject(item)) throw new CorruptStreamError("an item that is no object");
-      this.objects.listed(item, receivedNs);
+      take(item, receivedNs);
     });
     await readBody(response, this.#reading(), (chunk, ns) => {
-      this.#lastHeardNs = receivedNs = ns;
+      receivedNs = ns;
       scanner.push(chunk);
     });
-    this.counters.pages++;
     const envelope = parse(scanner.end());
     if (!isObject(envelope)) throw new CorruptStreamError("a list that is no object");
     return envelope;
@@ -182,6 +244,8 @@ export class ListWatch<T> {
       allowWatchBookmarks: "true",
       timeoutSeconds: String(seconds),
     });
+    this.#response = response;
+    if (this.#interrupted) this.interrupt();
     if (!this.#initial) this.#openedMs = this.#options.clock.now();
     let receivedNs = 0n;
     const lines = new LineSplitter(MAX_OBJECT_BYTES, (line) => this.#event(line, receivedNs));
@@ -199,7 +263,8 @@ export class ListWatch<T> {
     if (resource.fieldSelector !== null && target.fieldSelector)
       parameters.set("fieldSelector", resource.fieldSelector);
     for (const [name, value] of Object.entries(query)) if (value !== "") parameters.set(name, value);
-    const response = await client.get(target.server, `${resource.path}?${parameters}`, signal);
+    const path = `${resource.path}?${parameters}`;
+    const response = await client.get(target.server, path, { signal, accept: target.accept ?? JSON_TYPE });
     onOpen(target.server);
     return response;
   }

@@ -4,18 +4,51 @@
 // heard; relist when that is gone; and a measured pace when nothing works.
 
 import type { ApiClient } from "./api-client.ts";
-import { CorruptStreamError, SilenceError, StatusError, UnreachableError } from "./api-error.ts";
+import {
+  CorruptStreamError,
+  InterruptedError,
+  MassDeletionError,
+  OtherClusterError,
+  SilenceError,
+  StatusError,
+  UnreachableError,
+} from "./api-error.ts";
 import { Backoff } from "./backoff.ts";
 import { type Clock, sleep } from "./clock.ts";
+import { Comparison } from "./comparison.ts";
 import { LineTooLongError } from "./line-splitter.ts";
-import { ListWatch, type Resource } from "./list-watch.ts";
+import { ListWatch, type Resource, type Target } from "./list-watch.ts";
+import { ServerAbilities } from "./server-abilities.ts";
 import type { ServerPool } from "./servers.ts";
+
+/** A relist of one kind lacked most of what was known: it was held, or a second read has decided. */
+export interface MassDeletionNotice {
+  readonly resource: string;
+  readonly server: string;
+  readonly state: "held" | "confirmed" | "refuted";
+  /** Objects that the first list lacked, of so many that were known. */
+  readonly missing: number;
+  readonly of: number;
+}
+
+export interface ReflectorWatcher {
+  readonly onMassDeletion?: (notice: MassDeletionNotice) => void;
+  /** A comparison found what the watch had not told; a relist mends it. */
+  readonly onMissedEvents?: (resource: string, keys: readonly string[]) => void;
+}
 
 export interface ReflectorOptions<T> {
   readonly resource: Resource<T>;
   readonly client: ApiClient;
   readonly pool: ServerPool;
   readonly clock: Clock;
+  readonly watcher?: ReflectorWatcher;
+  /** A relist that lacks most of what is known counts only if a second consistent one does too; default true. */
+  readonly confirmMassDeletion?: boolean;
+  /** Throws OtherClusterError if the server is another cluster's; asked before that second read. */
+  readonly checkCluster?: (server: string, signal: AbortSignal) => Promise<void>;
+  /** Mean time between two comparisons of what the watch told with a list; default an hour. */
+  readonly compareMs?: number;
 }
 
 export interface ReflectorStatus {
@@ -24,39 +57,31 @@ export interface ReflectorStatus {
   readonly connected: boolean;
   /** Why not; null if connected. */
   readonly reason: string | null;
+  /** A mass deletion that waits for its confirmation, in words; null if none does. */
+  readonly held: string | null;
   /** The server that answered last; null before the first answer. */
   readonly server: string | null;
   readonly lastHeardNs: bigint;
   readonly counters: Readonly<Record<string, number>>;
 }
 
-/** What a server turned out not to support; asked again after a restart. */
-interface Abilities {
-  watchList: boolean;
-  /** The status that watch-list was refused with. */
-  refusal: number;
-  fieldSelector: boolean;
-  /** Watch-lists in a row that never came to the end of their initial events. */
-  unfinished: number;
-}
-
 /** Relists at least this far apart are no storm. */
 const CALM_MS = 120_000;
 /** A server that ends watches cleanly at once is not overloaded: events must not wait long for the next one. */
 const CLEAN_END_MAX_MS = 5_000;
-const SAFETY_RELIST_MS = 3_600_000;
+const COMPARE_MS = 3_600_000;
 const MAX_STREAM_FAILURES = 3;
-const MAX_UNFINISHED = 2;
 
 export class Reflector<T> {
+  readonly #options: ReflectorOptions<T>;
   readonly #pool: ServerPool;
-  readonly #client: ApiClient;
   readonly #clock: Clock;
   readonly #abort = new AbortController();
   readonly #requests: ListWatch<T>;
+  readonly #comparison: Comparison<T>;
   readonly #retry: Backoff;
   readonly #relist: Backoff;
-  readonly #abilities = new Map<string, Abilities>();
+  readonly #abilities = new Map<string, ServerAbilities>();
   readonly #tried = new Set<string>();
   readonly #counters = {
     unreachable: 0,
@@ -67,33 +92,50 @@ export class Reflector<T> {
     corrupt_lines: 0,
     oversized_lines: 0,
     idle_timeouts: 0,
+    mass_deletions_held: 0,
+    other_clusters: 0,
   };
-  #running: Promise<void> | null = null;
+  #running: Promise<unknown> | null = null;
   #connected = false;
   #reason: string | null = null;
   #server: string | null = null;
   #lastRelistMs = Number.NEGATIVE_INFINITY;
-  #safetyRelistMs = 0;
   /** The page token expired on the way: the next list is asked for in one response. */
   #unpaged = false;
   /** Streams in a row that broke their own protocol. */
   #streamFailures = 0;
+  /** The next relist is a consistent list. */
+  #confirming = false;
+  #held: MassDeletionError | null = null;
+  #reread: PromiseWithResolvers<void> | null = null;
 
   constructor(options: ReflectorOptions<T>) {
+    this.#options = options;
     this.#pool = options.pool;
-    this.#client = options.client;
     this.#clock = options.clock;
     this.#retry = new Backoff(options.clock);
     this.#relist = new Backoff(options.clock);
+    const { signal } = this.#abort;
     this.#requests = new ListWatch({
-      ...options,
-      signal: this.#abort.signal,
+      resource: options.resource,
+      client: options.client,
+      clock: options.clock,
+      signal,
+      holdsMassDeletion: options.confirmMassDeletion ?? true,
       onOpen: (server) => this.#opened(server),
+    });
+    this.#comparison = new Comparison({
+      requests: this.#requests,
+      clock: options.clock,
+      signal,
+      everyMs: options.compareMs ?? COMPARE_MS,
+      target: () => this.#watched(),
+      onMissed: (keys) => this.#missed(keys),
     });
   }
 
   start(): void {
-    this.#running ??= this.#run();
+    this.#running ??= Promise.all([this.#run(), this.#comparison.run()]);
   }
 
   /** Resolves when nothing will be delivered any more. */
@@ -102,14 +144,29 @@ export class Reflector<T> {
     await this.#running;
   }
 
+  /** What is delivered now comes of a list and not of the watch. */
+  get relisting(): boolean {
+    return this.#requests.version === null;
+  }
+
+  /** Lists everything once more, consistently. Resolves when that is through. */
+  reread(): Promise<void> {
+    this.#reread ??= Promise.withResolvers();
+    this.#confirming = true;
+    this.#requests.interrupt();
+    return this.#reread.promise;
+  }
+
   status(): ReflectorStatus {
+    const { objects, counters, synced, lastHeardNs } = this.#requests;
     return {
-      synced: this.#requests.synced,
+      synced,
       connected: this.#connected,
       reason: this.#connected ? null : this.#reason,
+      held: this.#held?.message ?? null,
       server: this.#server,
-      lastHeardNs: this.#requests.lastHeardNs,
-      counters: { ...this.#requests.counters, ...this.#requests.objects.counters, ...this.#counters },
+      lastHeardNs,
+      counters: { ...counters, ...objects.counters, ...this.#comparison.counters, ...this.#counters },
     };
   }
 
@@ -131,29 +188,46 @@ export class Reflector<T> {
   /** One list or one watch; answers how long to wait before the next. */
   async #once(server: string): Promise<number> {
     const abilities = this.#abilitiesOf(server);
-    const target = { server, fieldSelector: abilities.fieldSelector };
+    const target = this.#target(server);
     if (this.#requests.version !== null) await this.#requests.watch(target);
-    else {
+    else if (this.#confirming || !abilities.watchList) {
+      await this.#list(target);
+      return 0;
+    } else {
       this.#beginRelist();
-      if (!abilities.watchList) {
-        await this.#requests.list(target, !this.#unpaged);
-        this.#unpaged = false;
-        return 0;
-      }
       await this.#requests.watchList(target);
-      abilities.unfinished = 0;
+      abilities.watchListEnded(true);
     }
     this.#streamFailures = 0;
-    if (this.#clock.now() >= this.#safetyRelistMs) this.#requests.forgetVersion();
     if (this.#requests.healthy) this.#retry.reset();
     return this.#requests.livedLong ? 0 : this.#retry.next(CLEAN_END_MAX_MS);
+  }
+
+  async #list(target: Target): Promise<void> {
+    this.#beginRelist();
+    if (this.#held !== null) await this.#options.checkCluster?.(target.server, this.#abort.signal);
+    await this.#requests.list(target, !this.#unpaged);
+    this.#unpaged = false;
+    this.#confirming = false;
+    if (this.#held !== null) this.#notify(this.#requests.objects.swept > 0 ? "confirmed" : "refuted", target.server);
+    this.#held = null;
+    this.#reread?.resolve();
+    this.#reread = null;
+  }
+
+  /** Where the watch that is up goes to. */
+  #watched(): Target | null {
+    return this.#connected && this.#server !== null && this.#requests.openForMs > 0 ? this.#target(this.#server) : null;
+  }
+
+  #target(server: string): Target {
+    return { server, fieldSelector: this.#abilitiesOf(server).fieldSelector };
   }
 
   #beginRelist(): void {
     const now = this.#clock.now();
     if (now - this.#lastRelistMs > CALM_MS) this.#relist.reset();
     this.#lastRelistMs = now;
-    this.#safetyRelistMs = now + SAFETY_RELIST_MS * (0.5 + this.#clock.random());
   }
 
   #opened(server: string): void {
@@ -162,10 +236,10 @@ export class Reflector<T> {
     this.#tried.clear();
   }
 
-  #abilitiesOf(server: string): Abilities {
+  #abilitiesOf(server: string): ServerAbilities {
     let abilities = this.#abilities.get(server);
     if (abilities === undefined) {
-      abilities = { watchList: true, refusal: 0, fieldSelector: true, unfinished: 0 };
+      abilities = new ServerAbilities();
       this.#abilities.set(server, abilities);
     }
     return abilities;
@@ -173,6 +247,11 @@ export class Reflector<T> {
 
   /** Counts the failure, remembers what it says of the server; answers how long to wait. */
   #failed(error: unknown, server: string): number {
+    if (error instanceof MassDeletionError) return this.#hold(error, server);
+    if (error instanceof InterruptedError) {
+      this.#requests.forgetVersion();
+      return 0;
+    }
     this.#connected = false;
     this.#reason = `${server}: ${error instanceof Error ? error.message : String(error)}`;
     if (this.#requests.healthy) {
@@ -180,20 +259,42 @@ export class Reflector<T> {
       this.#streamFailures = 0;
     }
     if (error instanceof StatusError) return this.#refused(error, server);
-    if (error instanceof UnreachableError) {
-      this.#counters.unreachable++;
+    if (error instanceof UnreachableError || error instanceof OtherClusterError) {
+      this.#counters[error instanceof UnreachableError ? "unreachable" : "other_clusters"]++;
       return this.#tryNext(server);
     }
-    if (this.#requests.initial) this.#unfinished(server);
+    if (this.#requests.initial) this.#abilitiesOf(server).watchListEnded(false);
     if (error instanceof SilenceError) {
       this.#counters.idle_timeouts++;
-      this.#client.dropIdle(server);
+      this.#options.client.dropIdle(server);
       return this.#tryNext(server);
     }
     if (error instanceof LineTooLongError || error instanceof RangeError) this.#streamBroken("oversized_lines");
     else if (error instanceof CorruptStreamError) this.#streamBroken("corrupt_lines");
     else this.#counters.resets++;
     return this.#retry.next();
+  }
+
+  /** A second consistent read decides, of another server if there is one. Nothing is taken away before. */
+  #hold(error: MassDeletionError, server: string): number {
+    this.#counters.mass_deletions_held++;
+    this.#held = error;
+    this.#confirming = true;
+    this.#requests.forgetVersion();
+    this.#notify("held", server);
+    this.#pool.failed(server);
+    return this.#relist.next();
+  }
+
+  #notify(state: MassDeletionNotice["state"], server: string): void {
+    if (this.#held === null) return;
+    const { missing, of } = this.#held;
+    this.#options.watcher?.onMassDeletion?.({ resource: this.#options.resource.path, server, state, missing, of });
+  }
+
+  #missed(keys: readonly string[]): void {
+    this.#options.watcher?.onMissedEvents?.(this.#options.resource.path, keys);
+    this.#requests.interrupt();
   }
 
   /** Every other server gets its turn before anybody is waited for. */
@@ -213,11 +314,6 @@ export class Reflector<T> {
     this.#requests.forgetVersion();
   }
 
-  #unfinished(server: string): void {
-    const abilities = this.#abilitiesOf(server);
-    if (++abilities.unfinished >= MAX_UNFINISHED) abilities.watchList = false;
-  }
-
   #refused(error: StatusError, server: string): number {
     const { status } = error;
     if (error.inStream) this.#streamBroken("error_events");
@@ -229,40 +325,10 @@ export class Reflector<T> {
       this.#requests.forgetVersion();
       return Math.max(this.#relist.next(), error.retryAfterMs ?? 0);
     }
-    if (this.#adapt(error, server)) return 0;
+    const request = this.#requests.initial ? "watch-list" : this.#requests.version === null ? "list" : "watch";
+    if (this.#abilitiesOf(server).adapt(error, request)) return 0;
     const waitMs = this.#retry.next();
     if (status >= 500) this.#pool.failed(server);
     return error.retryAfterMs === null ? waitMs : error.retryAfterMs + Math.min(waitMs, error.retryAfterMs);
   }
-
-  /** True if the request can be asked in another way that this server may like better. */
-  #adapt(error: StatusError, server: string): boolean {
-    const abilities = this.#abilitiesOf(server);
-    if (error.status === 400 && abilities.fieldSelector && /field (label|selector)/i.test(error.message)) {
-      abilities.fieldSelector = false;
-      return true;
-    }
-    if (this.#requests.initial && abilities.watchList && isRefusal(error)) {
-      abilities.watchList = false;
-      abilities.refusal = error.status;
-      return true;
-    }
-    // The list is refused for the same reason: it was not watch-list that the server minded.
-    if (
-      this.#requests.version === null &&
-      !abilities.watchList &&
-      abilities.refusal === error.status &&
-      !error.inStream
-    ) {
-      abilities.watchList = true;
-    }
-    return false;
-  }
-}
-
-/** The server does not know or allow the request, or (as an event) cannot do it: etcd 3.4 answers code 500. */
-function isRefusal(error: StatusError): boolean {
-  const { status } = error;
-  if (status === 401 || status === 408 || status === 429) return false;
-  return status < 500 || (error.inStream && status !== 503 && status !== 504);
 }

@@ -45,6 +45,8 @@ export interface SourceStatus {
 
 export interface Source {
   start(sink: SourceSink): void;
+  /** Reads everything once more, consistently, where a first read may have been wrong; resolves when it is delivered. */
+  reread?(): Promise<void>;
   /** Ends requests and timers; resolves when nothing will call the sink any more. */
   stop(): Promise<void>;
   status(): SourceStatus;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An API server made to misbehave: lists, pages, watches and watch-lists of Services and EndpointSlices from memory, with
+// An API server made to misbehave: lists, pages, watches and watch-lists of the kinds the agent reads, from memory, with
 // every fault a test wants in between. It complements the real kube-apiserver, which never does any of this on demand.
 
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
@@ -10,12 +10,14 @@ export type ApiObject = {
   metadata: { name: string; namespace: string; resourceVersion?: string } & Record<string, unknown>;
 } & Record<string, unknown>;
 
-export type Resource = "services" | "endpointslices";
+const RESOURCES = ["services", "endpointslices", "nodes", "servicecidrs"] as const;
+export type Resource = (typeof RESOURCES)[number];
 
 /** One request as it came in. */
 export interface SeenRequest {
   readonly resource: Resource;
-  readonly kind: "list" | "watch" | "watch-list";
+  /** "names": a list of metadata alone. "one": the list of default/kubernetes. */
+  readonly kind: "list" | "names" | "one" | "watch" | "watch-list";
   readonly query: URLSearchParams;
   readonly authorization: string | undefined;
   readonly atMs: number;
@@ -38,11 +40,21 @@ interface LoggedEvent {
 const PATHS: Readonly<Record<string, Resource>> = {
   "/api/v1/services": "services",
   "/apis/discovery.k8s.io/v1/endpointslices": "endpointslices",
+  "/api/v1/nodes": "nodes",
+  "/apis/networking.k8s.io/v1/servicecidrs": "servicecidrs",
 };
+const ONE = "/api/v1/namespaces/default/services";
+
+const byResource = <T>(make: () => T) =>
+  Object.fromEntries(RESOURCES.map((resource) => [resource, make()])) as Record<Resource, T>;
 
 export class FaultApiServer {
   readonly requests: SeenRequest[] = [];
   intercept: Intercept | null = null;
+  /** No watch hears of what changes while this is set. */
+  silent = false;
+  /** Leaves objects out of every list and of initial events. */
+  hides: ((object: ApiObject) => boolean) | null = null;
   /** "refused": 422; "unable": an ERROR event as with etcd 3.4; "ignored": initial events, but no bookmark at their end. */
   watchList: "works" | "refused" | "unable" | "ignored" = "works";
   /** A server before 1.31: "field label not supported". */
@@ -54,8 +66,8 @@ export class FaultApiServer {
   /** Stays the same after stop. */
   port = 0;
   readonly #server: http.Server | https.Server;
-  readonly #objects: Record<Resource, Map<string, ApiObject>> = { services: new Map(), endpointslices: new Map() };
-  readonly #history: Record<Resource, LoggedEvent[]> = { services: [], endpointslices: [] };
+  readonly #objects = byResource(() => new Map<string, ApiObject>());
+  readonly #history = byResource<LoggedEvent[]>(() => []);
   readonly #sockets = new Set<Socket>();
   readonly #watches = new Set<OpenWatch>();
   #version = 100;
@@ -87,6 +99,11 @@ export class FaultApiServer {
 
   get url(): string {
     return `${this.#server instanceof https.Server ? "https" : "http"}://127.0.0.1:${this.port}`;
+  }
+
+  /** Of the last change. */
+  get version(): number {
+    return this.#version;
   }
 
   get openSockets(): number {
@@ -133,7 +150,7 @@ export class FaultApiServer {
     change();
     for (const watch of open) this.#watches.add(watch);
     this.#oldest = ++this.#version;
-    for (const resource of ["services", "endpointslices"] as const) this.#history[resource].length = 0;
+    for (const resource of RESOURCES) this.#history[resource].length = 0;
   }
 
   bookmark(resource: Resource): void {
@@ -161,39 +178,43 @@ export class FaultApiServer {
 
   #log(resource: Resource, type: string, object: ApiObject): void {
     const line = `${JSON.stringify({ type, object })}\n`;
+    if (this.silent) return;
     this.#history[resource].push({ version: this.#version, line });
     for (const watch of this.#open(resource)) watch.response.write(line);
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? "/", "http://localhost");
-    const resource = PATHS[url.pathname];
+    const resource = url.pathname === ONE ? "services" : PATHS[url.pathname];
     if (resource === undefined) {
       sendStatus(response, 404, "not found");
       return;
     }
     const query = url.searchParams;
-    const kind =
-      query.get("watch") !== "true" ? "list" : query.get("sendInitialEvents") === "true" ? "watch-list" : "watch";
     const seen: SeenRequest = {
       resource,
-      kind,
+      kind: url.pathname === ONE ? "one" : kindOf(query, request.headers.accept ?? ""),
       query,
       authorization: request.headers.authorization,
       atMs: performance.now(),
     };
     this.requests.push(seen);
     if (this.intercept?.(seen, response)) return;
-    if (query.has("fieldSelector") && !this.fieldSelectors) {
+    if (query.has("fieldSelector") && !this.fieldSelectors && seen.kind !== "one")
       sendStatus(response, 400, "field label not supported: spec.clusterIP");
-    } else if (kind === "list") {
-      this.#list(seen, response);
-    } else {
-      this.#watch(seen, response);
-    }
+    else if (seen.kind === "watch" || seen.kind === "watch-list") this.#watch(seen, response);
+    else this.#list(seen, response);
   }
 
-  #list({ resource, query }: SeenRequest, response: ServerResponse): void {
+  /** What a list shows. */
+  #shown({ resource, kind }: SeenRequest): ApiObject[] {
+    const all = [...this.#objects[resource].values()].filter((object) => !this.hides?.(object));
+    if (kind === "one") return all.filter((object) => keyOf(object) === "default/kubernetes");
+    return kind === "names" ? all.map(({ metadata }) => ({ metadata })) : all;
+  }
+
+  #list(seen: SeenRequest, response: ServerResponse): void {
+    const { query } = seen;
     const token = query.get("continue");
     if (token !== null && this.expireTokens) {
       sendStatus(response, 410, "The provided continue parameter is too old");
@@ -201,7 +222,7 @@ export class FaultApiServer {
     }
     const from = Number(token ?? 0);
     const limit = query.has("limit") ? this.pageSize || Number(query.get("limit")) : Number.POSITIVE_INFINITY;
-    const all = [...this.#objects[resource].values()];
+    const all = this.#shown(seen);
     const items = all.slice(from, from + limit);
     const more = from + items.length < all.length ? { continue: String(from + items.length) } : {};
     response.setHeader("Content-Type", "application/json");
@@ -215,7 +236,8 @@ export class FaultApiServer {
     );
   }
 
-  #watch({ resource, query, kind }: SeenRequest, response: ServerResponse): void {
+  #watch(seen: SeenRequest, response: ServerResponse): void {
+    const { resource, query, kind } = seen;
     if (kind === "watch-list" && this.watchList === "refused") {
       sendStatus(
         response,
@@ -235,19 +257,23 @@ export class FaultApiServer {
       response.end(errorLine(500, "the required storage feature RequestWatchProgress is disabled"));
       return;
     }
-    if (kind === "watch-list") this.#initialEvents(resource, response);
+    if (kind === "watch-list") this.#initialEvents(seen, response);
     else for (const event of this.#history[resource]) if (event.version > from) response.write(event.line);
     const watch = { resource, response, bookmarks: query.get("allowWatchBookmarks") === "true" };
     this.#watches.add(watch);
     response.on("close", () => this.#watches.delete(watch));
   }
 
-  #initialEvents(resource: Resource, response: ServerResponse): void {
-    for (const object of this.#objects[resource].values())
-      response.write(`${JSON.stringify({ type: "ADDED", object })}\n`);
+  #initialEvents(seen: SeenRequest, response: ServerResponse): void {
+    for (const object of this.#shown(seen)) response.write(`${JSON.stringify({ type: "ADDED", object })}\n`);
     if (this.watchList === "works")
       response.write(bookmarkLine(this.#version, { "k8s.io/initial-events-end": "true" }));
   }
+}
+
+function kindOf(query: URLSearchParams, accept: string): SeenRequest["kind"] {
+  if (query.get("watch") === "true") return query.get("sendInitialEvents") === "true" ? "watch-list" : "watch";
+  return accept.includes("as=PartialObjectMetadataList") ? "names" : "list";
 }
 
 export function errorLine(code: number, message: string): string {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Logins: which files and plug-ins give them, what is said of broken ones, and that a rotation is in effect at once.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -92,13 +92,37 @@ test("an exec plug-in is run once until its token expires or is refused", async 
   expect((await credentials.current()).headers["Authorization"]).toBe("Bearer t2");
 });
 
-test("a service account", async () => {
+test("no pod, no kubeconfig: said with every place that was looked at", async () => {
   const env = { KUBERNETES_SERVICE_HOST: "fd00:96::1", KUBERNETES_SERVICE_PORT: "443", HOME: directory };
-  // Without the mounted token this is no pod, and there is no kubeconfig here.
   await expect(Credentials.load(null, env)).rejects.toThrow(/no kubeconfig: .*\.kube\/config does not exist/);
   mkdirSync(join(directory, ".kube"));
   const path = kubeconfig(directory, SERVER);
   expect((await Credentials.load(null, { KUBECONFIG: `:${path}` })).server).toBe(SERVER);
+});
+
+test("a pod's service account: the token and CA that a swapped link leads to now", async () => {
+  const project = (name: string): void => {
+    mkdirSync(join(directory, name));
+    write(`${name}/token`, `token ${name}`);
+    write(`${name}/ca.crt`, `CA ${name}`);
+    symlinkSync(name, join(directory, "..data.new"));
+    renameSync(join(directory, "..data.new"), join(directory, "..data"));
+  };
+  project("one");
+  for (const file of ["token", "ca.crt"]) symlinkSync(join("..data", file), join(directory, file));
+  const credentials = await Credentials.load(null, {
+    KUBERNETES_SERVICE_HOST: "fd00:96::1",
+    KUBERNETES_SERVICE_PORT: "443",
+    PORTOLAN_SERVICE_ACCOUNT: directory,
+  });
+  expect(credentials).toMatchObject({ server: "https://[fd00:96::1]:443", inCluster: true, verified: true });
+  const before = await credentials.current();
+  expect([before.headers["Authorization"], String(before.tls.ca)]).toEqual(["Bearer token one", "CA one"]);
+  project("two");
+  rmSync(join(directory, "one"), { recursive: true });
+  const after = await credentials.current();
+  expect([after.headers["Authorization"], String(after.tls.ca)]).toEqual(["Bearer token two", "CA two"]);
+  expect(after.version).toBe(before.version + 1);
 });
 
 test.each<[string, () => string, RegExp]>([

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach } from "vitest";
-import { KubernetesSource } from "../../../src/source/kubernetes.ts";
+import { KubernetesSource, type KubernetesSourceOptions } from "../../../src/source/kubernetes.ts";
 import { FaultApiServer } from "../../support/api-server.ts";
 import { kubeconfig, service, slice } from "./objects.ts";
 import { RecordingSink } from "./recording-sink.ts";
@@ -37,15 +37,19 @@ export class ReflectorWorld {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  async start(servers: readonly string[] = []): Promise<KubernetesSource> {
+  async start(
+    servers: readonly string[] = [],
+    options: Partial<KubernetesSourceOptions> = {},
+  ): Promise<KubernetesSource> {
     const file = kubeconfig(this.#directory, this.server.url);
-    this.source = await KubernetesSource.load({ kubeconfig: file, servers, stateDir: null, clock: this.clock });
+    const fixed = { kubeconfig: file, servers, stateDir: null, clock: this.clock };
+    this.source = await KubernetesSource.load({ ...fixed, ...options });
     this.source.start(this.sink);
     return this.source;
   }
 
-  async startSynced(): Promise<KubernetesSource> {
-    const started = await this.start();
+  async startSynced(options: Partial<KubernetesSourceOptions> = {}): Promise<KubernetesSource> {
+    const started = await this.start([], options);
     await this.sink.until(() => this.sink.completed && this.server.openWatches === 2);
     return started;
   }

@@ -222,7 +222,7 @@ test("an event that the watch left out is found by a relist, and counted", async
   world.server.intercept = ({ kind, resource }, response) => {
     if (kind !== "watch-list" || resource !== known) return false;
     const changed = service("api", "10.96.0.99");
-    changed.metadata.resourceVersion = "50";
+    changed.metadata.resourceVersion = "103";
     const web = service("web");
     web.metadata.resourceVersion = "101";
     response.write(
@@ -235,5 +235,5 @@ test("an event that the watch left out is found by a relist, and counted", async
   };
   world.server.endWatches("services");
   await world.sink.until(() => world.sink.services.get("shop/api")?.clusterIps[0] === "10.96.0.99");
-  expect(world.counter("missed_events")).toBe(1);
+  await world.sink.until(() => world.counter("missed_events") === 1);
 });
