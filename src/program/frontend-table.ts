@@ -2,7 +2,7 @@
 // Who owns which row of pt_frontends. A row moves to another unit by overwriting its value, so ownership is kept for
 // the whole map: nobody may delete a row that has become someone else's. Also counts what each "any port" row is for.
 
-import type { Frontend, FrontendRole, Unit } from "../compile/unit.ts";
+import type { Frontend, FrontendRole, Unit, UnitRanges } from "../compile/unit.ts";
 import { FRONTEND } from "../datapath/layout.ts";
 import type { FrontendKey, FrontendRow } from "../datapath/port.ts";
 import { addressBytes, formatAddress } from "../model/address.ts";
@@ -42,7 +42,8 @@ export function rowsOf(unit: Unit, bindGuard: BindGuard): FrontendSpec[] {
       if (frontend.role !== role) continue;
       const address = role === "nodePort" ? WILDCARD[unit.family] : frontend.address;
       const key = rowKey(address, frontend.port, unit.protocol);
-      const flags = (rows.get(key)?.flags ?? 0) | flagsOf(frontend, bindGuard);
+      const ranges = role === "loadBalancer" && unit.sourceRanges ? rangeFlags(unit.sourceRanges) : 0;
+      const flags = (rows.get(key)?.flags ?? 0) | flagsOf(frontend, bindGuard) | ranges;
       rows.set(key, { key, address, port: frontend.port, protocol: unit.protocol, flags });
     }
   }
@@ -55,6 +56,12 @@ function flagsOf(frontend: Frontend, bindGuard: BindGuard): number {
   if (frontend.externalLocal) flags |= FRONTEND.EXTERNAL_LOCAL;
   if (bindGuard(frontend.role, frontend.port)) flags |= FRONTEND.BIND_GUARD;
   return flags;
+}
+
+/** Who may call a load balancer address, as far as a row says it. */
+function rangeFlags(ranges: UnitRanges): number {
+  const host = ranges.allowHost ? FRONTEND.ALLOW_HOST : 0;
+  return FRONTEND.SOURCE_RANGES | host | (ranges.allowPods ? FRONTEND.ALLOW_PODS : 0);
 }
 
 export function keyOf(row: FrontendSpec): FrontendKey {

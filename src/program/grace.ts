@@ -5,16 +5,18 @@
 
 import type { MapPort } from "../datapath/port.ts";
 import type { ExtentAllocator, IdAllocator, SlotRun } from "./allocator.ts";
+import type { LeavingRange, SourceRangeWriter } from "./source-ranges.ts";
 
 /** Out of reach of new lookups: no row leads to it any more, no extent word, or (backends) no live flag. */
 export interface Retired {
   readonly backends: number[];
   readonly extents: SlotRun[];
   readonly services: number[];
+  readonly ranges: LeavingRange[];
 }
 
 export function nothingRetired(): Retired {
-  return { backends: [], extents: [], services: [] };
+  return { backends: [], extents: [], services: [], ranges: [] };
 }
 
 /** Adds `more` to `to`. */
@@ -22,16 +24,18 @@ export function alsoRetired(to: Retired, more: Retired): void {
   for (const id of more.backends) to.backends.push(id);
   for (const run of more.extents) to.extents.push(run);
   for (const id of more.services) to.services.push(id);
+  for (const range of more.ranges) to.ranges.push(range);
 }
 
 function isEmpty(retired: Retired): boolean {
-  return retired.backends.length === 0 && retired.extents.length === 0 && retired.services.length === 0;
+  return Object.values(retired).every((list) => list.length === 0);
 }
 
 export interface QuarantineOptions {
   readonly services: IdAllocator;
   readonly backends: IdAllocator;
   readonly slots: ExtentAllocator;
+  readonly ranges: SourceRangeWriter;
   /** Something that was in use before became free: what was refused may fit now. */
   readonly onFreed: () => void;
 }
@@ -114,6 +118,7 @@ export class Quarantine {
       backends: [...batch.backends, ...this.#waiting.backends],
       extents: [...batch.extents, ...this.#waiting.extents],
       services: [...batch.services, ...this.#waiting.services],
+      ranges: [...batch.ranges, ...this.#waiting.ranges],
     };
   }
 
@@ -124,7 +129,26 @@ export class Quarantine {
       this.#heldBackends--;
     }
     for (const { base, count } of batch.extents) this.#options.slots.release(base, count);
-    for (const id of batch.services) this.#freeService(id);
+    const bound = this.#dropRanges(batch.ranges);
+    for (const id of batch.services) {
+      if (bound.has(id)) this.#waiting.services.push(id);
+      else this.#freeService(id);
+    }
+  }
+
+  /** Returns the service ids that still have some, and cannot be used again yet. */
+  #dropRanges(ranges: readonly LeavingRange[]): ReadonlySet<number> {
+    const bound = new Set<number>();
+    for (const leaving of ranges) {
+      try {
+        this.#options.ranges.remove(leaving);
+      } catch (error) {
+        this.#failure = `source range ${leaving.prefix} not deleted: ${(error as Error).message}`;
+        this.#waiting.ranges.push(leaving);
+        bound.add(leaving.range.serviceId);
+      }
+    }
+    return bound;
   }
 
   /** The name goes last: by it a restart finds what is left of a unit. */

@@ -8,10 +8,11 @@ import type { ExtentAllocator, IdAllocator } from "./allocator.ts";
 import { type BindGuard, type FrontendTable, rowsOf } from "./frontend-table.ts";
 import type { RowChange } from "./row-writer.ts";
 import { dropPlan, planSets, type ReadSlots, setsAreCurrent } from "./set-plan.ts";
+import { hasRanges, type RangeChange, type SourceRangeWriter } from "./source-ranges.ts";
 import { DAMAGED, type FrontendSpec, REJECTED, type UnitState } from "./unit-state.ts";
 import type { SetChange } from "./unit-writer.ts";
 
-export interface Change extends SetChange, RowChange {
+export interface Change extends SetChange, RowChange, RangeChange {
   /** All rows the unit should have. */
   readonly wanted: readonly FrontendSpec[];
 }
@@ -25,21 +26,32 @@ export interface Resources {
   readonly slots: ExtentAllocator;
 }
 
+interface Parts {
+  readonly table: FrontendTable;
+  readonly resources: Resources;
+  readonly ranges: SourceRangeWriter;
+  readonly bindGuard: BindGuard;
+}
+
 export class Planner {
   readonly #port: MapPort;
   readonly #table: FrontendTable;
   readonly #resources: Resources;
   readonly #bindGuard: BindGuard;
+  readonly #ranges: SourceRangeWriter;
   readonly #readSlots: ReadSlots;
   /** Rows that the plans of this round will add, and the "any port" addresses among them. */
   #rows = 0;
   #addresses = new Set<string>();
+  /** Prefixes that they will add. */
+  #prefixes = 0;
 
-  constructor(port: MapPort, parts: { table: FrontendTable; resources: Resources; bindGuard: BindGuard }) {
+  constructor(port: MapPort, parts: Parts) {
     this.#port = port;
     this.#table = parts.table;
     this.#resources = parts.resources;
     this.#bindGuard = parts.bindGuard;
+    this.#ranges = parts.ranges;
     this.#readSlots = (base, count) => port.slots(base, count);
   }
 
@@ -47,6 +59,7 @@ export class Planner {
   begin(): void {
     this.#rows = 0;
     this.#addresses = new Set();
+    this.#prefixes = 0;
   }
 
   /** null: the kernel has the unit as it is. Text: what there is no room for; then nothing is taken. */
@@ -56,10 +69,11 @@ export class Planner {
     const puts = rows.filter((row) => !this.#isOwn(row, existing));
     const missing = this.#table.missingAnyPort(rows);
     if (existing !== undefined && setsCurrent && puts.length === 0 && missing.length === 0) {
-      if (existing.rows.length === rows.length && existing.affinitySec === unit.affinitySec) return null;
+      const same = existing.rows.length === rows.length && existing.affinitySec === unit.affinitySec;
+      if (same && hasRanges(existing, unit)) return null;
     }
-    const rowRefusal = this.#takeRows(puts, missing);
-    if (rowRefusal !== null) return rowRefusal;
+    const refusal = this.#takeRows(puts, missing) ?? this.#takePrefixes(unit, existing);
+    if (refusal !== null) return refusal;
     const state = existing ?? this.#freshState(unit);
     if (state === null) {
       const { used, limit } = this.#resources.services;
@@ -71,7 +85,7 @@ export class Planner {
       if (fresh) this.#resources.services.release(state.serviceId);
       return sets;
     }
-    return { unit, state, fresh, sets, puts, wanted: rows, written: [], failure: null, stuck: false };
+    return { unit, state, fresh, sets, puts, wanted: rows, written: [], gained: [], failure: null, stuck: false };
   }
 
   /** Gives back what a plan took; only while nothing of it was written. */
@@ -99,6 +113,17 @@ export class Planner {
     return null;
   }
 
+  #takePrefixes(unit: Unit, existing: UnitState | undefined): string | null {
+    const missing = this.#ranges.missing(unit, existing);
+    const used = this.#ranges.used + this.#prefixes;
+    const { sourceRanges } = this.#port.capacity;
+    if (missing > 0 && used + missing > sourceRanges) {
+      return `pt_src_ranges is full: ${missing} prefixes wanted, ${used} of ${sourceRanges} in use`;
+    }
+    this.#prefixes += missing;
+    return null;
+  }
+
   /** What an unused id's words say is of no meaning to anyone: anything but "nobody" is written over. */
   #freshState(unit: Unit): UnitState | null {
     const serviceId = this.#resources.services.allocate();
@@ -117,6 +142,7 @@ export class Planner {
       extents,
       stale: 0,
       affinitySec: row.affinitySec,
+      ranges: [],
       rows: [],
       unclaimed: false,
     };

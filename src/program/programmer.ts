@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Holds what the kernel has, as units, and brings it to what is asked for in an order in which every lookup sees the
-// old unit or the new one: names, backends, slots, words, rows; then what became empty, rows that go, units that go;
-// after a grace period (grace.ts) what they held. A unit is programmed whole or stays as it was, pending with a reason.
+// old unit or the new one: names, backends, slots, words, source ranges, rows; then what became empty, rows that go,
+// units that go; after a grace period (grace.ts) what they held. A unit is programmed whole or stays as it was, pending
+// with a reason.
 
 import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { MapPort } from "../datapath/port.ts";
@@ -13,6 +14,7 @@ import { type NodeAddress, NodeAddressWriter } from "./node-addresses.ts";
 import { type Change, Planner, type Resources } from "./planner.ts";
 import { type Recovered, readUnits } from "./recover.ts";
 import { isFull, RowWriter } from "./row-writer.ts";
+import { SourceRangeWriter } from "./source-ranges.ts";
 import type { ApplyReport, PendingUnit, ProgrammerStatus, UnitStatus } from "./status.ts";
 import type { Extent, UnitState } from "./unit-state.ts";
 import { UnitWriter } from "./unit-writer.ts";
@@ -59,6 +61,7 @@ export class Programmer {
   readonly #rows: RowWriter;
   readonly #backends: BackendBook;
   readonly #writer: UnitWriter;
+  readonly #ranges: SourceRangeWriter;
   readonly #quarantine: Quarantine;
   readonly #nodeAddresses: NodeAddressWriter;
   readonly #strayNames: readonly number[];
@@ -89,13 +92,20 @@ export class Programmer {
       slots: new ExtentAllocator(port.capacity.slots),
     };
     const { bindGuard } = options;
-    this.#planner = new Planner(port, { table: this.#table, resources: this.#resources, bindGuard });
+    this.#ranges = new SourceRangeWriter(port);
+    this.#planner = new Planner(port, {
+      table: this.#table,
+      resources: this.#resources,
+      ranges: this.#ranges,
+      bindGuard,
+    });
     this.#rows = new RowWriter(port, this.#table);
     this.#backends = new BackendBook(port);
     this.#writer = new UnitWriter(port, this.#backends);
     this.#nodeAddresses = new NodeAddressWriter(port);
     this.#strayNames = found.strayNames;
-    this.#quarantine = new Quarantine(port, { ...this.#resources, onFreed: () => this.#retryFreed() });
+    const onFreed = () => this.#retryFreed();
+    this.#quarantine = new Quarantine(port, { ...this.#resources, ranges: this.#ranges, onFreed });
     this.#adopt(found);
   }
 
@@ -111,7 +121,8 @@ export class Programmer {
     this.#name(round);
     const live = round.changes.filter((change) => change.failure === null);
     for (const change of live) this.#writer.writeSets(change);
-    this.#rows.put(live);
+    for (const change of live) this.#ranges.put(change);
+    this.#rows.put(live.filter((change) => change.failure === null));
     for (const change of live) this.#finish(change, round);
     for (const change of live) this.#dropRows(change, round);
     for (const key of removals) this.#remove(key, round);
@@ -160,7 +171,7 @@ export class Programmer {
       if (state.unclaimed) recovered++;
       endpoints += state.backendIds.length;
     }
-    const { frontends } = this.#port.capacity;
+    const { frontends, sourceRanges } = this.#port.capacity;
     return {
       units: this.#units.size,
       recovered,
@@ -171,6 +182,7 @@ export class Programmer {
         frontends: { used: this.#table.size, capacity: frontends },
         backends: { used: this.#resources.backends.used, capacity: this.#resources.backends.limit },
         slots: { used: this.#resources.slots.used, capacity: this.#resources.slots.capacity },
+        sourceRanges: { used: this.#ranges.used, capacity: sourceRanges },
       },
       quarantined: this.#quarantine.backends,
       writes: this.#port.writes,
@@ -213,7 +225,8 @@ export class Programmer {
       this.#resources.backends.reserve(id);
       this.#backends.retire(id);
     }
-    const reverted = { ...nothingRetired(), backends: [...found.strayBackends] };
+    const ranges = this.#ranges.adopt(this.#units.values(), found.strayRanges);
+    const reverted = { ...nothingRetired(), backends: [...found.strayBackends], ranges };
     this.#quarantine.add({ retired: nothingRetired(), reverted });
   }
 
@@ -287,11 +300,13 @@ export class Programmer {
     const { unit, state, fresh, failure, stuck } = change;
     if (failure !== null && !stuck) {
       alsoRetired(round.reverted, this.#writer.revertSets(change));
+      this.#ranges.revert(change, round.reverted.ranges);
       if (fresh) alsoRetired(round.reverted, this.#writer.retireUnit(state));
       this.#refuse(unit, { reason: failure, full: false, round });
       return;
     }
     alsoRetired(round.retired, this.#writer.finishSets(change));
+    this.#ranges.finish(change, round.retired.ranges);
     this.#units.set(unit.key, state);
     if (failure !== null) {
       this.#refuse(unit, { reason: failure, full: false, round });
@@ -323,6 +338,7 @@ export class Programmer {
       return;
     }
     alsoRetired(round.retired, this.#writer.retireUnit(state));
+    this.#ranges.retire(state, round.retired.ranges);
     this.#units.delete(key);
     this.#pending.delete(key);
     round.removed++;
@@ -370,6 +386,6 @@ function newRound(): Round {
   };
 }
 
-function pendingUnit(key: string, { unit, name, reason, sinceMs }: Pending): PendingUnit {
-  return { key, name, action: unit === null ? "remove" : "program", reason, sinceMs };
+function pendingUnit(key: string, { unit, name, reason, full, sinceMs }: Pending): PendingUnit {
+  return { key, name, action: unit === null ? "remove" : "program", reason, capacity: full, sinceMs };
 }

@@ -5,12 +5,13 @@
 import { ENDPOINT_STRIDE, unitKey } from "../compile/unit.ts";
 import { parseExtentWord } from "../datapath/extent.ts";
 import { ALGORITHM } from "../datapath/layout.ts";
-import type { MapPort, NameRow, ServiceRow } from "../datapath/port.ts";
+import type { MapPort, NameRow, ServiceRow, SourceRange } from "../datapath/port.ts";
 import { formatAddress } from "../model/address.ts";
 import { extentSize, type SlotRun } from "./allocator.ts";
 import { isRetired } from "./backend-book.ts";
 import { specOf } from "./frontend-table.ts";
 import { compareEndpoints, flagsAt } from "./set-plan.ts";
+import { prefixText } from "./source-ranges.ts";
 import {
   DAMAGED,
   type Extent,
@@ -30,6 +31,8 @@ export interface Recovered {
   readonly strayBackends: readonly number[];
   /** Retired backend ids whose connection counter is not zero yet. */
   readonly countedBackends: readonly number[];
+  /** Of ids that no unit can have, or of no whole id. */
+  readonly strayRanges: readonly SourceRange[];
   /** Names under ids that pt_services does not have. */
   readonly strayNames: readonly number[];
   /** Nothing was ever written: no grace period is needed before the first id is given out. */
@@ -52,7 +55,8 @@ export function readUnits(port: MapPort): Recovered {
     else strayNames.push(id);
   }
   const { rows, anyPort } = readRows(port);
-  const ids = [...new Set([...names.keys(), ...rows.keys()])];
+  const { ranges, strayRanges } = readRanges(port);
+  const ids = [...new Set([...names.keys(), ...rows.keys(), ...ranges.keys()])];
   const backends = readBackends(port, new Set(ids));
   const units = new Map<string, UnitState>();
   for (const id of preferred(ids, rows)) {
@@ -60,6 +64,7 @@ export function readUnits(port: MapPort): Recovered {
       name: names.get(id),
       rows: rows.get(id) ?? [],
       backendIds: backends.byService.get(id) ?? [],
+      ranges: ranges.get(id) ?? [],
     });
     const key = unit.key === "" || units.has(unit.key) ? `#${id}` : unit.key;
     units.set(key, { ...unit, key });
@@ -70,6 +75,7 @@ export function readUnits(port: MapPort): Recovered {
     anyPort,
     strayBackends: backends.stray,
     countedBackends: backends.counted,
+    strayRanges,
     strayNames,
     virgin: ids.length === 0 && anyPort.length === 0 && !backends.any,
   };
@@ -95,6 +101,23 @@ function readRows(port: MapPort): { rows: Map<number, FrontendSpec[]>; anyPort: 
     else list.push(spec);
   }
   return { rows, anyPort };
+}
+
+function readRanges(port: MapPort): { ranges: Map<number, string[]>; strayRanges: SourceRange[] } {
+  const ranges = new Map<number, string[]>();
+  const strayRanges: SourceRange[] = [];
+  for (const range of port.sourceRanges()) {
+    const { serviceId, bits } = range;
+    if (bits < 0 || serviceId === 0 || serviceId >= port.capacity.services) {
+      strayRanges.push(range);
+      continue;
+    }
+    const list = ranges.get(serviceId);
+    if (list === undefined) ranges.set(serviceId, [prefixText(range)]);
+    else list.push(prefixText(range));
+  }
+  for (const list of ranges.values()) list.sort();
+  return { ranges, strayRanges };
 }
 
 /** A live backend has an even generation, flags, and a service that is there. */
@@ -130,9 +153,10 @@ interface Parts {
   readonly name: NameRow | undefined;
   readonly rows: FrontendSpec[];
   readonly backendIds: number[];
+  readonly ranges: readonly string[];
 }
 
-function readUnit(port: MapPort, serviceId: number, { name, rows, backendIds }: Parts): UnitState {
+function readUnit(port: MapPort, serviceId: number, { name, rows, backendIds, ranges }: Parts): UnitState {
   const { endpoints, ids } = readEndpoints(port, backendIds);
   const row: ServiceRow = serviceId === 0 ? { cluster: 0n, local: 0n, affinitySec: 0 } : port.service(serviceId);
   const first = rows[0];
@@ -149,6 +173,7 @@ function readUnit(port: MapPort, serviceId: number, { name, rows, backendIds }: 
     extents: { cluster: cluster.extent, local: local.extent },
     stale: (cluster.whole ? 0 : SETS.cluster) | (local.whole ? 0 : SETS.local),
     affinitySec: row.affinitySec,
+    ranges,
     rows,
     unclaimed: true,
   };

@@ -10,6 +10,8 @@ export interface PendingUnit {
   /** What could not be done: program it (anew), or remove it. */
   readonly action: "program" | "remove";
   readonly reason: string;
+  /** For want of room, not by a failed write. */
+  readonly capacity: boolean;
   /** Unix milliseconds of the first refusal in a row. */
   readonly sinceMs: number;
 }
@@ -44,7 +46,7 @@ export interface ProgrammerStatus {
   readonly recovered: number;
   readonly endpoints: number;
   readonly pending: readonly PendingUnit[];
-  readonly fill: Readonly<Record<"services" | "frontends" | "backends" | "slots", MapFill>>;
+  readonly fill: Readonly<Record<"services" | "frontends" | "backends" | "slots" | "sourceRanges", MapFill>>;
   /** Backend ids that wait for their grace periods. */
   readonly quarantined: number;
   readonly writes: number;

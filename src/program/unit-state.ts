@@ -59,6 +59,8 @@ export interface UnitState {
   /** Bits of SETS whose extent does not hold what the endpoints' flags say, after a crash or damage: written afresh. */
   stale: number;
   affinitySec: number;
+  /** Prefixes in pt_src_ranges, as UnitRanges.prefixes. */
+  ranges: readonly string[];
   rows: readonly FrontendSpec[];
   /** Found in the maps at start and not asked for since. */
   unclaimed: boolean;
