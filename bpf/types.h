@@ -131,6 +131,21 @@ struct socket_record {
 	__u8 pad[6];
 };
 
+/* pt_doomed (kill.bpf.c), by socket cookie: the peer whose socket is to end. */
+struct doomed {
+	__u8 addr[16];
+	__u16 port; /* host order */
+	__u16 pad[3];
+};
+
+/* pt_gone (quench.bpf.c): an endpoint of a service that serves no more. */
+struct gone_key {
+	__u8 addr[16];
+	__u16 port; /* host order */
+	__u16 pad;
+	__u32 service_id;
+};
+
 /*
  * pt_udp_peers: what UDP sockets talk to beside what their record says. Only
  * sockets whose record has SOCKET_PEERS have any. Two kinds of rows:
@@ -244,6 +259,8 @@ _Static_assert(sizeof(struct service) == 64, "service");
 _Static_assert(sizeof(struct slot_page) == 4096, "slot_page");
 _Static_assert(sizeof(struct backend) == 32, "backend");
 _Static_assert(sizeof(struct socket_record) == 64, "socket_record");
+_Static_assert(sizeof(struct doomed) == 24, "doomed");
+_Static_assert(sizeof(struct gone_key) == 24, "gone_key");
 _Static_assert(sizeof(struct udp_peer_key) == 32, "udp_peer_key");
 _Static_assert(sizeof(struct udp_peer) == 32, "udp_peer");
 _Static_assert(sizeof(struct affinity_key) == 24, "affinity_key");

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Fails the datagrams that connected sockets still send to endpoints that serve no
+ * more: the sender gets EPERM at once, in whatever network namespace it lives. For
+ * sockets that cannot be ended; attached only while there are such, since it
+ * runs for every packet.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "address.h"
+#include "config.h"
+#include "record.h"
+#include "types.h"
+
+char quench_license[] SEC("license") = "Dual BSD/GPL";
+
+#define QUENCH_PASS 1
+#define QUENCH_FAIL 0
+
+/* Where the headers of a datagram have what is read here. */
+#define IPV4_BYTES	 20
+#define IPV4_PROTOCOL	 9
+#define IPV4_DESTINATION 16
+#define IPV6_BYTES	 40
+#define IPV6_NEXT_HEADER 6
+#define IPV6_DESTINATION 24
+#define UDP_DESTINATION	 2
+
+/* The endpoints whose sockets are failed, and how many datagrams were. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, struct gone_key);
+	__type(value, struct stat);
+} pt_gone SEC(".maps");
+
+static __always_inline __u32 load_word(const __u8 *at)
+{
+	typedef __u32 __attribute__((__may_alias__)) word;
+
+	return *(const word *)at;
+}
+
+/* Where a UDP datagram goes; false for anything else. Headers behind IPv6's own are not searched.
+ */
+static __always_inline bool datagram_destination(struct __sk_buff *skb, struct peer_name *name)
+{
+	const __u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 transport = IPV6_BYTES;
+	__be16 port;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (data + IPV4_BYTES > end || data[IPV4_PROTOCOL] != IPPROTO_UDP)
+			return false;
+		transport = (data[0] & 0xf) * 4;
+		name->address = address_of_v4(load_word(data + IPV4_DESTINATION));
+	} else {
+		if (data + IPV6_BYTES > end || data[IPV6_NEXT_HEADER] != IPPROTO_UDP)
+			return false;
+		data += IPV6_DESTINATION;
+		name->address.high = load_word(data) | (__u64)load_word(data + 4) << 32;
+		name->address.low = load_word(data + 8) | (__u64)load_word(data + 12) << 32;
+	}
+	if (bpf_skb_load_bytes(skb, transport + UDP_DESTINATION, &port, sizeof(port)))
+		return false;
+	name->port = bpf_ntohs(port);
+	return true;
+}
+
+/* Is this what a connect() was led to, and has user space named it? */
+static __always_inline bool is_gone(struct socket_record *record, struct peer_name to)
+{
+	struct gone_key key = {.port = record->backend_port, .service_id = record->service_id};
+	struct stat *failed;
+
+	if (record->flags & SOCKET_SENDTO || record->backend_port != to.port ||
+	    !address_equal(address_load(record->backend_addr), to.address))
+		return false;
+	address_store(key.addr, to.address);
+	failed = bpf_map_lookup_elem(&pt_gone, &key);
+	if (!failed)
+		return false;
+	__sync_fetch_and_add(&failed->count, 1);
+	return true;
+}
+
+SEC("cgroup_skb/egress")
+int pt_quench(struct __sk_buff *skb)
+{
+	struct record_owner owner;
+	struct socket_record *record;
+	struct scratch scratch;
+	struct peer_name to;
+	struct bpf_sock *sk;
+
+	if (!datagram_destination(skb, &to))
+		return QUENCH_PASS;
+	sk = skb->sk;
+	if (!sk)
+		return QUENCH_PASS;
+	owner.sk = bpf_sk_fullsock(sk);
+	if (!owner.sk)
+		return QUENCH_PASS;
+	owner.cookie = bpf_get_socket_cookie(skb);
+	record = record_find(&scratch, owner);
+	return record && is_gone(record, to) ? QUENCH_FAIL : QUENCH_PASS;
+}
