@@ -3,14 +3,24 @@
 
 import { BpfError } from "libbpf-ts";
 import { AgentSilent } from "../agent/control-client.ts";
-import { ConfigError } from "../config/config.ts";
+import { NodeError } from "../agent/node-view.ts";
+import { ConfigError } from "../config/problem.ts";
 import { AgentRunning, Refusal } from "../datapath/refusal.ts";
 import { SourceConfigError } from "../source/config-error.ts";
 import { IncompletePins, NothingPinned } from "./pinned.ts";
 import { EXIT } from "./usage.ts";
 
 /** Complete sentences for whoever called. */
-const TOLD = [ConfigError, SourceConfigError, AgentRunning, AgentSilent, NothingPinned, IncompletePins, BpfError];
+const TOLD = [
+  ConfigError,
+  SourceConfigError,
+  NodeError,
+  AgentRunning,
+  AgentSilent,
+  NothingPinned,
+  IncompletePins,
+  BpfError,
+];
 
 /** Errors that say all there is to say; for any other the stack helps. */
 export function describeFailure(error: unknown): { readonly text: string; readonly status: number } {

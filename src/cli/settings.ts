@@ -54,7 +54,7 @@ export const RUN_FLAGS: readonly FlagSpec[] = [
 /** Throws ConfigError for a file with problems, ENOENT if it is not there. */
 export async function loadConfig(flags: Flags): Promise<Config> {
   const file = textFlag(flags, "config", null);
-  const config = file === null ? defaultConfig() : await parseConfig(file, await readFile(file, "utf8"));
+  const config = file === null ? defaultConfig() : (await parseConfig(file, await readFile(file, "utf8"))).config;
   return {
     ...config,
     source: sourceOf(textFlag(flags, "source", config.source)),

@@ -4,6 +4,7 @@
 import { isIPv6 } from "node:net";
 import * as v from "valibot";
 import { absolutePath, address, cidr, isCidr, isListenAddress, isSource, seconds, whole, withPort } from "./checks.ts";
+import { kubeProxySection } from "./kube-proxy/kept.ts";
 
 export const HEALTHZ_PORT = 10_256;
 export const METRICS_PORT = 10_249;
@@ -35,6 +36,9 @@ const mapSizes = v.strictObject({
   sourceRanges: v.nullish(size, 65_536),
 });
 
+/** Without a default of kube-proxy's, nothing and "leave it alone" are the same. */
+const nothingAsNull = <T>(value: T | null): T | null => value || null;
+
 /** Settings of the kernel's connection tracking; null leaves a sysctl alone, and so does 0. */
 const conntrack = v.strictObject({
   /** nf_conntrack_max is this times the CPUs, or `min` if that is more. */
@@ -42,9 +46,9 @@ const conntrack = v.strictObject({
   min: v.optional(v.nullable(whole(0, 2 ** 31 - 1)), null),
   tcpEstablishedTimeoutSec: v.optional(v.nullable(seconds(0)), null),
   tcpCloseWaitTimeoutSec: v.optional(v.nullable(seconds(0)), null),
-  tcpBeLiberal: v.optional(v.nullable(v.boolean()), null),
-  udpTimeoutSec: v.optional(v.nullable(seconds(0)), null),
-  udpStreamTimeoutSec: v.optional(v.nullable(seconds(0)), null),
+  tcpBeLiberal: v.pipe(v.optional(v.nullable(v.boolean()), null), v.transform(nothingAsNull)),
+  udpTimeoutSec: v.pipe(v.optional(v.nullable(seconds(0)), null), v.transform(nothingAsNull)),
+  udpStreamTimeoutSec: v.pipe(v.optional(v.nullable(seconds(0)), null), v.transform(nothingAsNull)),
 });
 
 /** Devices that tell a pod of this node, for two of the values of detectLocalMode. */
@@ -136,6 +140,7 @@ const operation = {
     "info",
   ),
   logFormat: v.optional(v.nullable(v.picklist(["json", "text"], 'must be "json" or "text"')), null),
+  kubeProxy: v.nullish(kubeProxySection, {}),
 };
 
 /** The file's form. `null` anywhere means the default. */
@@ -187,4 +192,6 @@ export function serverAddresses(bindAddress: string, healthz: string | null, met
 
 /** The settings of one agent, complete: no default is decided anywhere else. */
 export type Config = Omit<v.InferOutput<typeof portolanConfiguration>, "apiVersion" | "kind">;
+/** What a file may say of them. */
+export type ConfigInput = Omit<v.InferInput<typeof portolanConfiguration>, "apiVersion" | "kind">;
 export type MapSizes = Config["mapSizes"];

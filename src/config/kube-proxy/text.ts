@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// A configuration as text: JSON as /configz answers it, YAML as kube-proxy writes files.
+
+import type { Config } from "../schema.ts";
+import { wireConfiguration } from "./wire.ts";
+
+/** The answer of /configz: compact JSON, keys in the order of kube-proxy's own type, no newline. */
+export function configzText(config: Config): string {
+  return JSON.stringify({ "kubeproxy.config.k8s.io": wireConfiguration(config) });
+}
+
+/** Plain text that another reader would take for a number, a boolean or nothing. */
+const AMBIGUOUS = new RegExp(
+  [
+    "~?|null|true|false|y|yes|n|no|on|off",
+    "[-+]?(?:\\d[\\d_]*(?:\\.[\\d_]*)?|\\.\\d[\\d_]*)(?:e[-+]?\\d+)?|0[box][\\da-f_]+|[-+]?\\.inf|\\.nan",
+    "[-+]?\\d[\\d_]*(?::[0-5]?\\d)+(?:\\.\\d*)?|\\d{4}-\\d\\d?-\\d\\d?.*",
+  ]
+    .map((alternatives) => `^(?:${alternatives})$`)
+    .join("|"),
+  "i",
+);
+
+/** YAML with sorted keys, lists not indented, strings quoted only where they have to be. */
+export async function yamlText(value: object): Promise<string> {
+  const { Document, isScalar, visit } = await import("yaml");
+  const document = new Document(value, { sortMapEntries: true, aliasDuplicateObjects: false });
+  visit(document, {
+    Scalar(_, node) {
+      if (isScalar(node) && typeof node.value === "string" && AMBIGUOUS.test(node.value)) node.type = "QUOTE_DOUBLE";
+    },
+  });
+  return document.toString({ indentSeq: false, singleQuote: true, lineWidth: 0 });
+}
