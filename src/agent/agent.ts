@@ -45,7 +45,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const node = (config.hostnameOverride ?? hostname()).trim().toLowerCase();
   log.info({ version, node, source: config.source, pid: process.pid }, "portolan starts");
   // What cannot work without the user's help is told before anything is touched.
-  const source = await openSource(config);
+  const source = await openSource(config, node);
   const { cgroup, warnings } = admit(config);
   for (const warning of warnings) log.warn(warning);
   lowerOomScore(log);
@@ -83,12 +83,14 @@ function admit(config: Config): { readonly cgroup: string; readonly warnings: re
 const textOf = ({ check, found, mend }: Finding): string => `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`;
 
 /** Throws SourceConfigError for a folder or a kubeconfig that is not there or not usable. */
-async function openSource(config: Config): Promise<Source> {
-  if (config.source.startsWith("dir:")) return new ManifestSource({ path: config.source.slice("dir:".length) });
+async function openSource(config: Config, nodeName: string): Promise<Source> {
+  const { serviceProxyName } = config;
+  const whose = { nodeName, serviceProxyName };
+  if (config.source.startsWith("dir:")) return new ManifestSource({ path: config.source.slice("dir:".length), ...whose });
   // The client's packages are only paid for by who talks to an API server.
   const { KubernetesSource } = await import("../source/kubernetes.ts");
   const { kubeconfig, apiServers, stateDir } = config;
-  return await KubernetesSource.load({ kubeconfig, servers: apiServers, stateDir });
+  return await KubernetesSource.load({ kubeconfig, servers: apiServers, stateDir, ...whose });
 }
 
 function lowerOomScore(log: Logger): void {

@@ -14,6 +14,7 @@ import { ownNetnsCookie } from "../node/kernel.ts";
 import type { BindGuard } from "../program/frontend-table.ts";
 import { Programmer } from "../program/programmer.ts";
 import { type Answers, ControlServer } from "./control.ts";
+import { answersOnLoopback } from "./device-addresses.ts";
 
 export interface InstallationOptions {
   readonly config: Config;
@@ -70,7 +71,7 @@ function load({ config, cgroup, recreateMaps }: InstallationOptions, pins: PinDi
       constants: {
         host_netns_cookie: ownNetnsCookie(),
         sockets_mask: config.mapSizes.sockets - 1,
-        localhost_node_ports: config.localhostNodePorts,
+        localhost_node_ports: config.localhostNodePorts && answersOnLoopback(config),
         bind_guard: config.bindGuard,
       },
       pins,

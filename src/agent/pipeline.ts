@@ -6,15 +6,16 @@ import type { Logger } from "pino";
 import { Compiler } from "../compile/compile.ts";
 import type { UnitDelta } from "../compile/unit.ts";
 import type { Config } from "../config/schema.ts";
-import { nodeFacts } from "../model/node.ts";
 import { Store } from "../model/store.ts";
+import type { NodeFacts } from "../model/types.ts";
 import { DeviceAddresses } from "../node/addresses.ts";
 import type { Source } from "../source/source.ts";
-import { addressTexts, cidrsOf, nodeAddresses } from "./device-addresses.ts";
+import { addressTexts, cidrsOf, nodeAddresses, nodePortCidrs } from "./device-addresses.ts";
 import { HeapTrim } from "./heap-trim.ts";
 import type { Installation } from "./installation.ts";
 import { Latency } from "./latency.ts";
 import type { NodePorts } from "./node-ports.ts";
+import { NodeView } from "./node-view.ts";
 import { Problems } from "./problems.ts";
 import type { AgentReport } from "./report.ts";
 import { SourceLog } from "./source-log.ts";
@@ -42,12 +43,14 @@ export class Pipeline {
   readonly #latency = new Latency();
   readonly #heap = new HeapTrim();
   readonly #problems: Problems;
+  readonly #node: NodeView;
   readonly #compiler: Compiler;
   readonly #loop: SyncLoop;
   readonly #broken = Promise.withResolvers<never>();
   #addresses: DeviceAddresses | null = null;
   #tick: NodeJS.Timeout | null = null;
-  #deviceAddresses: ReadonlySet<string> = new Set();
+  #deviceAddresses: readonly Uint8Array[] = [];
+  readonly #stopping = new AbortController();
   #syncSec: number | null = null;
   /** Spent on writing to the kernel so far, and when that was last done, on the monotonic clock. */
   #writeMs = 0;
@@ -57,21 +60,28 @@ export class Pipeline {
     this.#options = options;
     this.#problems = new Problems(options.log);
     const { allowServiceExternalIps, externalIpsAllowed, clusterCidrs } = options.config;
-    this.#compiler = new Compiler(
-      nodeFacts({ nodeName: options.node, bindAddress: options.config.bindAddress }, null),
-      {
-        allowServiceExternalIps,
-        externalIpsAllowed: cidrsOf(externalIpsAllowed),
-        deviceAddresses: new Set(),
-        clusterCidrs: cidrsOf(clusterCidrs) ?? [],
-        serviceCidrs: [],
-      },
-    );
+    this.#node = new NodeView({
+      nodeName: options.node,
+      config: options.config,
+      log: options.log,
+      onFacts: (facts) => this.#setFacts(facts),
+      onFatal: (error) => this.#broken.reject(error),
+    });
+    this.#compiler = new Compiler(this.#node.facts, {
+      allowServiceExternalIps,
+      externalIpsAllowed: cidrsOf(externalIpsAllowed),
+      deviceAddresses: new Set(),
+      clusterCidrs: cidrsOf(clusterCidrs) ?? [],
+      serviceCidrs: [],
+    });
     this.#loop = new SyncLoop({
       store: this.#store,
       compiler: this.#compiler,
       problems: this.#problems,
       latency: this.#latency,
+      onNode: (node) => this.#node.set(node),
+      onServiceCidrs: (cidrs) => this.#setServiceCidrs(cidrs),
+      admit: () => this.#admit(),
       apply: (delta) => this.#apply(delta),
       onSynced: () => this.#onSynced(),
       onComplete: () => this.#onComplete(),
@@ -100,6 +110,7 @@ export class Pipeline {
   /** Ends every stage; nothing is written afterwards. */
   async stop(): Promise<void> {
     const { source, installation } = this.#options;
+    this.#stopping.abort();
     if (this.#tick !== null) clearInterval(this.#tick);
     this.#addresses?.[Symbol.dispose]();
     await source.stop();
@@ -137,12 +148,34 @@ export class Pipeline {
     nodePorts.giveBack();
   }
 
+  /** Only an API server has a Node that is worth waiting for. */
+  async #admit(): Promise<void> {
+    if (this.#options.config.source === "kubernetes") await this.#node.wait(this.#stopping.signal);
+  }
+
   #setAddresses(addresses: readonly Uint8Array[]): void {
-    const { config, installation, log } = this.#options;
-    this.#deviceAddresses = addressTexts(addresses);
-    log.debug({ addresses: [...this.#deviceAddresses] }, "device addresses");
-    installation.programmer.setNodeAddresses(nodeAddresses(addresses, cidrsOf(config.nodePortAddresses)));
-    this.#loop.recompile(this.#compiler.setDeviceAddresses(this.#deviceAddresses));
+    this.#deviceAddresses = addresses;
+    const texts = addressTexts(addresses);
+    this.#options.log.debug({ addresses: [...texts] }, "device addresses");
+    this.#setNodeAddresses();
+    this.#loop.recompile(this.#compiler.setDeviceAddresses(texts));
+  }
+
+  #setFacts(facts: NodeFacts): void {
+    this.#setNodeAddresses();
+    this.#loop.recompile(this.#compiler.setFacts(facts));
+  }
+
+  #setServiceCidrs(cidrs: readonly string[]): void {
+    this.#options.log.info({ cidrs }, "ServiceCIDRs");
+    const affected = this.#compiler.setServiceCidrs(cidrsOf(cidrs) ?? []);
+    this.#loop.recompile(affected === "all" ? this.#store.serviceKeys() : affected);
+  }
+
+  #setNodeAddresses(): void {
+    const { config, installation } = this.#options;
+    const answering = nodePortCidrs(config, this.#node.facts.primaryAddresses);
+    installation.programmer.setNodeAddresses(nodeAddresses(this.#deviceAddresses, answering));
   }
 
   report(): AgentReport {
@@ -169,7 +202,7 @@ export class Pipeline {
       latency: this.#latency.report(),
       problems: this.#problems.all(),
       warnings,
-      deviceAddresses: [...this.#deviceAddresses].sort(),
+      deviceAddresses: [...addressTexts(this.#deviceAddresses)].sort(),
       reservedNodePorts: nodePorts.reservedCount,
       heldNodePorts: nodePorts.held(),
       memory: { rssBytes: memory.rss, heapUsedBytes: memory.heapUsed },

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// When to sync: never before both kinds of objects have come once; then at once, with whatever came in the same turn of
+// When to sync: never before both kinds of objects have come once and the agent is ready for them; then at once, with whatever came in the same turn of
 // the event loop. Much is compiled in slices, so that nothing else has to wait long; the first sync is written in one go.
 
 import type { Compiler } from "../compile/compile.ts";
 import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { Store } from "../model/store.ts";
-import type { EndpointSlice, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
+import type { EndpointSlice, Node, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
 import type { Kind, SourceSink } from "../source/source.ts";
 import type { Latency } from "./latency.ts";
 import type { Problems } from "./problems.ts";
@@ -18,6 +18,11 @@ export interface SyncLoopParts {
   readonly compiler: Compiler;
   readonly problems: Problems;
   readonly latency: Latency;
+  /** What the source says of the node itself. */
+  onNode(node: Node | null): void;
+  onServiceCidrs(cidrs: readonly string[]): void;
+  /** Asked once, when both kinds have come: resolves when they may be acted on. Its rejection is fatal. */
+  admit(): Promise<void>;
   /** Writes a delta to the kernel. */
   apply(delta: UnitDelta): void;
   /** The first sync is in the kernel. Called once. */
@@ -37,6 +42,7 @@ export class SyncLoop implements SourceSink {
   #scheduled: NodeJS.Immediate | null = null;
   #stopped = false;
   #synced = false;
+  #admission: "not asked" | "asked" | "given" = "not asked";
   #complete: "no" | "wanted" | "done" = "no";
 
   constructor(parts: SyncLoopParts) {
@@ -53,9 +59,23 @@ export class SyncLoop implements SourceSink {
     this.#wake();
   }
 
+  node(node: Node | null): void {
+    this.#parts.onNode(node);
+  }
+
+  serviceCidrs(cidrs: readonly string[]): void {
+    this.#parts.onServiceCidrs(cidrs);
+  }
+
   synced(kind: Kind): void {
-    this.#parts.store.synced(kind);
-    this.#wake();
+    const { store, admit, onFatal } = this.#parts;
+    store.synced(kind);
+    if (!store.ready || this.#admission !== "not asked") return;
+    this.#admission = "asked";
+    admit().then(() => {
+      this.#admission = "given";
+      this.#wake();
+    }, onFatal);
   }
 
   complete(): void {
@@ -85,7 +105,7 @@ export class SyncLoop implements SourceSink {
   }
 
   #wake(): void {
-    if (this.#scheduled !== null || this.#stopped || !this.#parts.store.ready) return;
+    if (this.#scheduled !== null || this.#stopped || this.#admission !== "given") return;
     // Not now but after this turn's events: a burst is one sync.
     this.#scheduled = setImmediate(() => {
       this.#scheduled = null;

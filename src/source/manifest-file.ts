@@ -1,20 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// One manifest file's text → the Services and EndpointSlices in it, or the line that broke it.
+// One manifest file's text → the objects in it that are a proxy's business, or the line that broke it.
 
-import type { EndpointSlice, Service } from "../model/types.ts";
+import type { EndpointSlice, Node, Service } from "../model/types.ts";
 import { reasonOf } from "./config-error.ts";
-import { type Decoded, decodeEndpointSlice, decodeService } from "./decode.ts";
+import { type Decoded, decodeEndpointSlice, decodeNode, decodeService, decodeServiceCidr } from "./decode.ts";
 import { describe, isObject, type JsonObject, member } from "./decode-field.ts";
 import { Slicer } from "./slicer.ts";
 
-export type ManifestEntry =
-  | { readonly kind: "Service"; readonly key: string; readonly line: number; readonly decoded: Decoded<Service> }
-  | {
-      readonly kind: "EndpointSlice";
-      readonly key: string;
-      readonly line: number;
-      readonly decoded: Decoded<EndpointSlice>;
-    };
+interface ManifestKinds {
+  readonly Service: Service;
+  readonly EndpointSlice: EndpointSlice;
+  readonly Node: Node;
+  readonly ServiceCIDR: readonly string[];
+}
+
+interface EntryOf<K extends keyof ManifestKinds> {
+  readonly kind: K;
+  readonly key: string;
+  readonly line: number;
+  readonly decoded: Decoded<ManifestKinds[K]>;
+}
+
+export type ManifestEntry = { [K in keyof ManifestKinds]: EntryOf<K> }[keyof ManifestKinds];
+
+export interface ManifestOptions {
+  /** As decodeService has it. */
+  readonly serviceProxyName?: string | null;
+  readonly stop?: AbortSignal;
+}
 
 export interface ManifestFile {
   readonly entries: readonly ManifestEntry[];
@@ -37,14 +50,15 @@ export class ManifestError extends Error {
 /** Aliases that YAML may expand to in one document: enough for people, too few for a bomb. */
 const MAX_ALIASES = 100;
 const MAX_LIST_DEPTH = 4;
+const LISTS: ReadonlySet<string> = new Set(["List", "ServiceList", "EndpointSliceList", "NodeList", "ServiceCIDRList"]);
 
 /** Throws ManifestError, or the reason of `stop`. A file is good as a whole or not at all, so that half of one is never taken for its wish. */
-export async function parseManifestFile(name: string, text: string, stop?: AbortSignal): Promise<ManifestFile> {
-  const reader = new ManifestReader();
+export async function parseManifestFile(name: string, text: string, options: ManifestOptions): Promise<ManifestFile> {
+  const reader = new ManifestReader(options.serviceProxyName ?? null);
   if (name.endsWith(".json")) reader.add(parseJson(text), 1, 0);
   else {
     for await (const document of parseYaml(text)) {
-      stop?.throwIfAborted();
+      options.stop?.throwIfAborted();
       reader.add(document.value, document.line, 0);
     }
   }
@@ -54,6 +68,11 @@ export async function parseManifestFile(name: string, text: string, stop?: Abort
 class ManifestReader implements ManifestFile {
   readonly entries: ManifestEntry[] = [];
   ignored = 0;
+  readonly #serviceProxyName: string | null;
+
+  constructor(serviceProxyName: string | null) {
+    this.#serviceProxyName = serviceProxyName;
+  }
 
   add(value: unknown, line: number, depth: number, listOf: { apiVersion: unknown; kind: string } | null = null): void {
     if (value === null || value === undefined) return;
@@ -63,16 +82,28 @@ class ManifestReader implements ManifestFile {
     if (typeof apiVersion !== "string" || typeof kind !== "string") {
       throw new ManifestError(line, `${typeof kind !== "string" ? "kind" : "apiVersion"} is missing`);
     }
-    if (kind === "List" || kind === "ServiceList" || kind === "EndpointSliceList") {
+    if (LISTS.has(kind)) {
       this.#addItems(value, line, depth, { apiVersion, kind: kind.slice(0, -"List".length) });
-    } else if (apiVersion === "v1" && kind === "Service") {
-      const decoded = decodeService(value);
-      this.entries.push({ kind, key: keyOf(decoded, line), line, decoded });
-    } else if (apiVersion === "discovery.k8s.io/v1" && kind === "EndpointSlice") {
-      const decoded = decodeEndpointSlice(value);
-      this.entries.push({ kind, key: keyOf(decoded, line), line, decoded });
-    } else {
-      this.ignored++;
+      return;
+    }
+    const entry = this.#entry(`${apiVersion} ${kind}`, value, line);
+    if (entry === null) this.ignored++;
+    else this.entries.push(entry);
+  }
+
+  #entry(kind: string, value: JsonObject, line: number): ManifestEntry | null {
+    const named = <T>(decoded: Decoded<T>) => ({ key: keyOf(decoded, line), line, decoded });
+    switch (kind) {
+      case "v1 Service":
+        return { kind: "Service", ...named(decodeService(value, this.#serviceProxyName)) };
+      case "discovery.k8s.io/v1 EndpointSlice":
+        return { kind: "EndpointSlice", ...named(decodeEndpointSlice(value)) };
+      case "v1 Node":
+        return { kind: "Node", ...named(decodeNode(value)) };
+      case "networking.k8s.io/v1 ServiceCIDR":
+        return { kind: "ServiceCIDR", ...named(decodeServiceCidr(value)) };
+      default:
+        return null;
     }
   }
 

@@ -21,12 +21,14 @@ const MAX_FILE_BYTES = 256n * 1024n * 1024n;
 export class ManifestFolder {
   readonly #path: string;
   readonly #settleMs: number;
+  readonly #serviceProxyName: string | null;
   /** By path, in the order of paths. */
   #files = new Map<string, FileState>();
 
-  constructor(path: string, settleMs: number) {
+  constructor(path: string, settleMs: number, serviceProxyName: string | null = null) {
     this.#path = path;
     this.#settleMs = settleMs;
+    this.#serviceProxyName = serviceProxyName;
   }
 
   get size(): number {
@@ -105,7 +107,8 @@ export class ManifestFolder {
       if (stats.size > MAX_FILE_BYTES) throw new ManifestError(0, "is larger than 256 MiB");
       const text = await readFile(path, "utf8");
       if (signatureOf(await stat(path, { bigint: true })) !== signature) return "unsettled";
-      return { signature, held: await parseManifestFile(path, text.replace(/^\ufeff/, ""), stop), broken: null };
+      const options = { stop, serviceProxyName: this.#serviceProxyName };
+      return { signature, held: await parseManifestFile(path, text.replace(/^\ufeff/, ""), options), broken: null };
     } catch (error) {
       return (await isGone(path, error)) ? "gone" : broken(path, signature, before, error);
     }

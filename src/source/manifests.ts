@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder of Service and EndpointSlice manifests as a source. A broken file is named, and what it held before stays
+// A folder of Service and EndpointSlice manifests as a source, and of our Node and ServiceCIDRs if somebody writes them. A broken file is named, and what it held before stays
 // until it is mended or removed; of two files with the same object the first by name has it.
 
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import type { EndpointSlice, Problem, Service } from "../model/types.ts";
+import type { Problem } from "../model/types.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { reasonOf, SourceConfigError } from "./config-error.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
+import type { ManifestEntry } from "./manifest-file.ts";
 import { ManifestFolder } from "./manifest-folder.ts";
+import { ServiceCidrs } from "./node-watch.ts";
 import type { Source, SourceSink, SourceStatus } from "./source.ts";
 
 export interface ManifestSourceOptions {
   readonly path: string;
+  /** The Node that counts; left out: none does. */
+  readonly nodeName?: string;
+  /** Services of exactly this service-proxy-name are ours; null or left out: those without any. */
+  readonly serviceProxyName?: string | null;
   readonly clock?: Clock;
   /** How long a file must be left alone before it is read; default 20. */
   readonly settleMs?: number;
@@ -41,8 +47,10 @@ export class ManifestSource implements Source {
   #lastHeardNs = 0n;
   #scans = 0;
   #events = 0;
-  readonly #services = new Map<string, Service>();
-  readonly #slices = new Map<string, EndpointSlice>();
+  readonly #nodeName: string | null;
+  /** What was delivered, by subject. */
+  readonly #held = new Map<string, ManifestEntry>();
+  #cidrs = new ServiceCidrs(() => undefined);
   #said = new Map<string, readonly Problem[]>();
 
   /** Throws SourceConfigError if the path is no readable folder now. */
@@ -51,7 +59,8 @@ export class ManifestSource implements Source {
     this.#clock = options.clock ?? systemClock;
     this.#settleMs = options.settleMs ?? 20;
     requireFolder(this.#path);
-    this.#folder = new ManifestFolder(this.#path, this.#settleMs);
+    this.#nodeName = options.nodeName ?? null;
+    this.#folder = new ManifestFolder(this.#path, this.#settleMs, options.serviceProxyName ?? null);
     this.#watch = new DirectoryWatch({
       path: this.#path,
       clock: this.#clock,
@@ -63,6 +72,7 @@ export class ManifestSource implements Source {
 
   start(sink: SourceSink): void {
     this.#sink = sink;
+    this.#cidrs = new ServiceCidrs((cidrs) => sink.serviceCidrs?.(cidrs));
     this.#watch.start();
     this.#requestScan();
   }
@@ -129,6 +139,7 @@ export class ManifestSource implements Source {
     this.#deliverProblems(sink, problems);
     if (first) {
       this.#synced = true;
+      this.#cidrs.synced();
       sink.synced("services");
       sink.synced("endpointslices");
     }
@@ -139,33 +150,48 @@ export class ManifestSource implements Source {
   }
 
   #deliverObjects(sink: SourceSink, problems: Map<string, Problem[]>): void {
-    const receivedNs = this.#lastHeardNs;
-    const services = new Map<string, Claim>();
-    const slices = new Map<string, Claim>();
+    const claims = new Map<string, Claim>();
     for (const { file, entry } of this.#folder.entries()) {
-      const claims = entry.kind === "Service" ? services : slices;
-      const owner = claims.get(entry.key);
+      if (entry.kind === "Node" && entry.key !== this.#nodeName) continue;
+      const subject = `${entry.kind} ${entry.key}`;
+      const owner = claims.get(subject);
       if (owner !== undefined) {
-        const reason = `${entry.kind} ${entry.key} is defined in ${owner.file} line ${owner.line} already; that one is used`;
+        const reason = `${subject} is defined in ${owner.file} line ${owner.line} already; that one is used`;
         add(problems, { kind: "File", key: file, field: `line ${entry.line}`, reason });
         continue;
       }
-      claims.set(entry.key, { file, line: entry.line });
+      claims.set(subject, { file, line: entry.line });
       for (const problem of entry.decoded.problems) add(problems, problem);
       // Rejected: what it was before stays, as for a broken file.
-      if (entry.decoded.object === null && entry.decoded.problems.length > 0) continue;
-      const changed =
-        entry.kind === "Service"
-          ? put(this.#services, entry.key, entry.decoded.object, (object) =>
-              sink.service(entry.key, object, receivedNs),
-            )
-          : put(this.#slices, entry.key, entry.decoded.object, (object) =>
-              sink.endpointSlice(entry.key, object, receivedNs),
-            );
-      if (changed) this.#events++;
+      const rejected = entry.decoded.object === null && entry.decoded.problems.length > 0;
+      if (!rejected) this.#put(sink, subject, entry);
     }
-    this.#events += sweep(this.#services, services, (key) => sink.service(key, null, receivedNs));
-    this.#events += sweep(this.#slices, slices, (key) => sink.endpointSlice(key, null, receivedNs));
+    for (const [subject, entry] of this.#held) if (!claims.has(subject)) this.#take(sink, subject, entry);
+  }
+
+  /** An object equal to the one there is no change; null is what is not ours (any more). */
+  #put(sink: SourceSink, subject: string, entry: ManifestEntry): void {
+    const before = this.#held.get(subject);
+    if (entry.decoded.object === null) {
+      if (before !== undefined) this.#take(sink, subject, before);
+    } else if (!isDeepStrictEqual(before?.decoded.object, entry.decoded.object)) {
+      this.#held.set(subject, entry);
+      this.#tell(sink, entry, false);
+    }
+  }
+
+  #take(sink: SourceSink, subject: string, entry: ManifestEntry): void {
+    this.#held.delete(subject);
+    this.#tell(sink, entry, true);
+  }
+
+  #tell(sink: SourceSink, entry: ManifestEntry, gone: boolean): void {
+    this.#events++;
+    if (entry.kind === "Service") sink.service(entry.key, gone ? null : entry.decoded.object, this.#lastHeardNs);
+    else if (entry.kind === "EndpointSlice")
+      sink.endpointSlice(entry.key, gone ? null : entry.decoded.object, this.#lastHeardNs);
+    else if (entry.kind === "Node") sink.node?.(gone ? null : entry.decoded.object, this.#lastHeardNs);
+    else this.#cidrs.set(entry.key, gone ? null : entry.decoded.object);
   }
 
   #deliverProblems(sink: SourceSink, problems: Map<string, Problem[]>): void {
@@ -204,26 +230,4 @@ function add(problems: Map<string, Problem[]>, problem: Problem): void {
   const list = problems.get(subject);
   if (list === undefined) problems.set(subject, [problem]);
   else list.push(problem);
-}
-
-/** Sets or (null) deletes; an object equal to the one there is no change. */
-function put<T>(held: Map<string, T>, key: string, object: T | null, tell: (object: T | null) => void): boolean {
-  const before = held.get(key);
-  if (object === null ? before === undefined : isDeepStrictEqual(before, object)) return false;
-  if (object === null) held.delete(key);
-  else held.set(key, object);
-  tell(object);
-  return true;
-}
-
-/** Deletes what nobody claims any more; answers how many. */
-function sweep<T>(held: Map<string, T>, claims: ReadonlyMap<string, Claim>, tell: (key: string) => void): number {
-  let deleted = 0;
-  for (const key of held.keys()) {
-    if (claims.has(key)) continue;
-    held.delete(key);
-    tell(key);
-    deleted++;
-  }
-  return deleted;
 }

@@ -37,17 +37,22 @@ let events: string[];
 let latency: Latency;
 let loop: SyncLoop;
 let failure: Error | null;
+let admission: Promise<void>;
 
 beforeEach(() => {
   deltas = [];
   events = [];
   failure = null;
+  admission = Promise.resolve();
   latency = new Latency();
   loop = new SyncLoop({
     store: new Store(),
     compiler: new Compiler(facts(), options()),
     problems: new Problems(pino({ level: "silent" })),
     latency,
+    onNode: (node) => events.push(`node ${node?.name}`),
+    onServiceCidrs: (cidrs) => events.push(`cidrs ${cidrs}`),
+    admit: () => admission,
     apply: (delta) => {
       if (failure) throw failure;
       deltas.push(delta);
