@@ -16,6 +16,7 @@ import { NodePorts } from "./node-ports.ts";
 import { Pipeline } from "./pipeline.ts";
 import { preflight, refusals } from "./preflight.ts";
 import type { Finding } from "./report.ts";
+import { sourceWatcher } from "./source-log.ts";
 
 const OOM_SCORE = "-998";
 
@@ -45,7 +46,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const node = (config.hostnameOverride ?? hostname()).trim().toLowerCase();
   log.info({ version, node, source: config.source, pid: process.pid }, "portolan starts");
   // What cannot work without the user's help is told before anything is touched.
-  const source = await openSource(config, node);
+  const source = await openSource(config, node, log);
   const { cgroup, warnings } = admit(config);
   for (const warning of warnings) log.warn(warning);
   lowerOomScore(log);
@@ -83,14 +84,17 @@ function admit(config: Config): { readonly cgroup: string; readonly warnings: re
 const textOf = ({ check, found, mend }: Finding): string => `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`;
 
 /** Throws SourceConfigError for a folder or a kubeconfig that is not there or not usable. */
-async function openSource(config: Config, nodeName: string): Promise<Source> {
+async function openSource(config: Config, nodeName: string, log: Logger): Promise<Source> {
   const { serviceProxyName } = config;
   const whose = { nodeName, serviceProxyName };
-  if (config.source.startsWith("dir:")) return new ManifestSource({ path: config.source.slice("dir:".length), ...whose });
+  if (config.source.startsWith("dir:"))
+    return new ManifestSource({ path: config.source.slice("dir:".length), ...whose });
   // The client's packages are only paid for by who talks to an API server.
   const { KubernetesSource } = await import("../source/kubernetes.ts");
-  const { kubeconfig, apiServers, stateDir } = config;
-  return await KubernetesSource.load({ kubeconfig, servers: apiServers, stateDir, ...whose });
+  const { kubeconfig, apiServers, stateDir, confirmMassDeletion } = config;
+  const watcher = sourceWatcher(log);
+  const options = { kubeconfig, servers: apiServers, stateDir, confirmMassDeletion, watcher };
+  return await KubernetesSource.load({ ...options, ...whose });
 }
 
 function lowerOomScore(log: Logger): void {

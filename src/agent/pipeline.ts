@@ -14,6 +14,7 @@ import { addressTexts, cidrsOf, nodeAddresses, nodePortCidrs } from "./device-ad
 import { HeapTrim } from "./heap-trim.ts";
 import type { Installation } from "./installation.ts";
 import { Latency } from "./latency.ts";
+import { Leftovers } from "./leftovers.ts";
 import type { NodePorts } from "./node-ports.ts";
 import { NodeView } from "./node-view.ts";
 import { Problems } from "./problems.ts";
@@ -46,6 +47,8 @@ export class Pipeline {
   readonly #node: NodeView;
   readonly #compiler: Compiler;
   readonly #loop: SyncLoop;
+  readonly #sourceLog: SourceLog;
+  readonly #leftovers: Leftovers;
   readonly #broken = Promise.withResolvers<never>();
   #addresses: DeviceAddresses | null = null;
   #tick: NodeJS.Timeout | null = null;
@@ -59,6 +62,9 @@ export class Pipeline {
   constructor(options: PipelineOptions) {
     this.#options = options;
     this.#problems = new Problems(options.log);
+    const found = options.installation.programmer.status().recovered;
+    this.#sourceLog = new SourceLog(options.log, found);
+    this.#leftovers = new Leftovers({ ...options, found, confirm: options.config.confirmMassDeletion });
     const { allowServiceExternalIps, externalIpsAllowed, clusterCidrs } = options.config;
     this.#node = new NodeView({
       nodeName: options.node,
@@ -91,15 +97,14 @@ export class Pipeline {
 
   /** Resolves at `stop`; rejects when an invariant is broken. */
   async run(stop: AbortSignal): Promise<void> {
-    const { source, installation, log } = this.#options;
+    const { source, installation } = this.#options;
     const stopped = new Promise<void>((resolve) => {
       if (stop.aborted) resolve();
       else stop.addEventListener("abort", () => resolve(), { once: true });
     });
     this.#addresses = new DeviceAddresses((addresses) => this.#setAddresses(addresses));
-    const sourceLog = new SourceLog(log);
     this.#tick = setInterval(() => {
-      sourceLog.observe(source.status());
+      this.#sourceLog.observe(source.status());
       if (installation.programmer.wantsRetry) installation.programmer.retry();
       if (this.#loop.isSynced) this.#heap.tick(performance.now() - this.#appliedMs);
     }, TICK_MS);
@@ -143,6 +148,8 @@ export class Pipeline {
   /** Everything is known: what an earlier agent left and nobody wants goes. */
   #onComplete(): void {
     const { installation, nodePorts } = this.#options;
+    const { recovered } = installation.programmer.status();
+    if (!this.#leftovers.mayGo(recovered, () => this.#loop.complete())) return;
     installation.programmer.allowDeletes();
     this.#apply(NOTHING);
     nodePorts.giveBack();
@@ -192,7 +199,7 @@ export class Pipeline {
       synced: this.#loop.isSynced,
       syncSec: this.#syncSec,
       paths: { bpffs: config.bpffs, cgroup, runDir: config.runDir, stateDir: config.stateDir },
-      source: { ...said, lastHeardSecAgo },
+      source: { ...said, lastHeardSecAgo, awaySince: this.#sourceLog.awaySince },
       objects: {
         services: this.#store.serviceCount,
         endpointSlices: this.#store.sliceCount,

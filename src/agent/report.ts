@@ -23,7 +23,11 @@ export interface AgentReport {
     readonly runDir: string;
     readonly stateDir: string;
   };
-  readonly source: Omit<SourceStatus, "lastHeardNs"> & { readonly lastHeardSecAgo: number | null };
+  readonly source: Omit<SourceStatus, "lastHeardNs"> & {
+    readonly lastHeardSecAgo: number | null;
+    /** RFC 3339; null while it can be reached. */
+    readonly awaySince: string | null;
+  };
   readonly objects: { readonly services: number; readonly endpointSlices: number; readonly endpoints: number };
   readonly programmer: ProgrammerStatus;
   /** From a watch event's bytes to the maps, since the first sync. */

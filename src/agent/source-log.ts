@@ -1,26 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells the log when the source goes away and when it is back: once each, not at every try in between.
+// Tells the log what becomes of the source: when it goes away and when it is back, once each, not at every try in
+// between; what it held back; and what it had missed.
 
 import type { Logger } from "pino";
+import type { MassDeletionNotice, ReflectorWatcher } from "../source/reflector.ts";
 import type { SourceStatus } from "../source/source.ts";
+
+/** Names said in one line of the log. */
+const MAX_NAMED = 10;
 
 export class SourceLog {
   readonly #log: Logger;
-  #away = false;
+  readonly #pinnedUnits: number;
+  #awaySinceMs = 0;
 
-  constructor(log: Logger) {
+  /** `pinnedUnits`: what was found in the maps at the start. */
+  constructor(log: Logger, pinnedUnits: number) {
     this.#log = log;
+    this.#pinnedUnits = pinnedUnits;
+  }
+
+  /** RFC 3339, to the second; null while it is not away. */
+  get awaySince(): string | null {
+    return this.#awaySinceMs === 0 ? null : `${new Date(this.#awaySinceMs).toISOString().slice(0, 19)}Z`;
   }
 
   /** To be called now and then with the source's present status. */
   observe({ source, state, peer, reason }: SourceStatus): void {
     const away = reason !== null && state !== "synced";
-    if (away === this.#away) return;
+    if (away === this.#awaySinceMs > 0) return;
     // Between two tries the reason is gone for a moment: only a source that is synced is back.
     if (!away && state !== "synced") return;
-    this.#away = away;
-    if (away)
-      this.#log.warn({ source, peer, reason }, "the source is away; what is programmed stays, and it is tried again");
-    else this.#log.info({ source, peer }, "the source is back");
+    const seconds = Math.round((Date.now() - this.#awaySinceMs) / 1_000);
+    this.#awaySinceMs = away ? Date.now() : 0;
+    if (!away) this.#log.info({ source, peer, seconds }, "the source is back");
+    else if (state === "starting" && this.#pinnedUnits > 0)
+      this.#log.warn(
+        { source, reason, since: this.awaySince, units: this.#pinnedUnits },
+        "the source is away: serving what was pinned by the agent before, and it is tried again",
+      );
+    else
+      this.#log.warn(
+        { source, peer, reason, since: this.awaySince },
+        "the source is away; what is programmed stays, and it is tried again",
+      );
   }
 }
+
+/** What the API server's lists and watches got wrong, as lines of the log. */
+export function sourceWatcher(log: Logger): Required<ReflectorWatcher> {
+  return {
+    onMassDeletion({ state, ...facts }) {
+      if (state === "held") log.warn(facts, MASS_DELETION[state]);
+      else log.info(facts, MASS_DELETION[state]);
+    },
+    onMissedEvents(resource, keys) {
+      const names = keys.slice(0, MAX_NAMED);
+      log.error({ resource, count: keys.length, names }, "the watch did not tell of changes: all is listed anew");
+    },
+  };
+}
+
+const MASS_DELETION: Readonly<Record<MassDeletionNotice["state"], string>> = {
+  held: "a list lacks more than half of what is known: it stays until a second consistent read says so too",
+  confirmed: "a second read lacks it too: it is deleted",
+  refuted: "a second read shows it: the first was wrong, nothing is deleted",
+};

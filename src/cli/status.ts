@@ -86,9 +86,12 @@ function agentLines(agent: AgentReport): [string, string][] {
   const from = source.peer === null || source.source.includes(source.peer) ? "" : ` (${source.peer})`;
   const synced = agent.synced
     ? `${objects.services} Services, ${objects.endpoints} endpoints; first after ${agent.syncSec?.toFixed(2)} s`
-    : "not yet: what was programmed before stays";
+    : `not yet: ${programmer.recovered > 0 ? `serving what was pinned, ${programmer.recovered} units` : "nothing was pinned"}`;
+  const whose = source.source === "kubernetes" ? "API server" : "folder";
+  const away = source.awaySince === null ? "" : `; ${whose} unreachable since ${source.awaySince}`;
+  const reason = source.reason === null ? "" : `, ${source.reason}`;
   const lines: [string, string][] = [
-    ["source", `${source.source}${from}: ${source.state}${source.reason === null ? "" : `, ${source.reason}`}`],
+    ["source", `${source.source}${from}: ${source.state}${reason}${away}`],
     ["in sync", synced],
   ];
   if (latency.count > 0) {
