@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GET requests to an API server: one keep-alive agent a server, fresh credentials each time, and a time limit on
-// everything up to the headers. Knows nothing of lists and watches.
+// Requests to an API server: one keep-alive agent a server, fresh credentials each time, and a time limit on everything
+// up to the headers. Knows nothing of lists and watches.
 
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";
@@ -9,6 +9,7 @@ import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import { StatusError, UnreachableError } from "./api-error.ts";
 import type { Clock } from "./clock.ts";
 import type { Credentials, Login } from "./credentials.ts";
+import { type RequestReport, reportRequest } from "./request-report.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const HEADER_TIMEOUT_MS = 30_000;
@@ -20,6 +21,15 @@ const MAX_STATUS_BYTES = 64 * 1024;
 export interface ApiClientOptions {
   readonly credentials: Credentials;
   readonly clock: Clock;
+  /** Told of every request; left out: nobody is. */
+  readonly onRequest?: (report: RequestReport) => void;
+}
+
+/** What a request brings. */
+export interface Change {
+  readonly method: "POST" | "PATCH";
+  readonly contentType: string;
+  readonly body: string;
 }
 
 /** `signal` also ends a response that is being read. */
@@ -27,6 +37,8 @@ export interface Ask {
   readonly signal: AbortSignal;
   /** Media types, the one wanted most first. */
   readonly accept: string;
+  /** Left out: GET. */
+  readonly change?: Change;
 }
 
 interface AgentEntry {
@@ -39,11 +51,13 @@ export class ApiClient {
   readonly #credentials: Credentials;
   readonly #clock: Clock;
   readonly #configuredHost: string;
+  readonly #onRequest: (report: RequestReport) => void;
   readonly #agents = new Map<string, AgentEntry>();
 
   constructor(options: ApiClientOptions) {
     this.#credentials = options.credentials;
     this.#clock = options.clock;
+    this.#onRequest = options.onRequest ?? (() => undefined);
     this.#configuredHost = bareHost(new URL(options.credentials.server));
   }
 
@@ -58,6 +72,16 @@ export class ApiClient {
     if (response.statusCode === 200) return response;
     if (response.statusCode === 401) this.#credentials.invalidate();
     throw await statusError(response);
+  }
+
+  /** Sends a change; answers with the status, whatever it is, and reads nothing more. Throws UnreachableError. */
+  async change(server: string, path: string, change: Change, signal: AbortSignal): Promise<number> {
+    const login = await unlessAborted(this.#login(), signal);
+    const ask = { signal, accept: "application/json", change };
+    const response = await this.#send(new URL(server + path), login, ask, true);
+    if (response.statusCode === 401) this.#credentials.invalidate();
+    response.on("error", () => undefined).resume();
+    return response.statusCode ?? 0;
   }
 
   /** Closes the connections to a server that nobody is using: they lead to a peer that fell silent. */
@@ -94,7 +118,7 @@ export class ApiClient {
     }
   }
 
-  #request(url: URL, login: Login, { signal, accept }: Ask): http.ClientRequest {
+  #request(url: URL, login: Login, { signal, accept, change }: Ask): http.ClientRequest {
     const headers: Record<string, string> = {
       Accept: accept,
       // On a LAN compression costs more CPU than it saves time.
@@ -102,11 +126,17 @@ export class ApiClient {
       "User-Agent": "portolan",
       ...login.headers,
     };
-    const agent = this.#agent(url, login);
-    if (url.protocol === "https:") return https.get(url, { agent: agent as https.Agent, headers, signal });
+    if (change !== undefined) {
+      headers["Content-Type"] = change.contentType;
+      headers["Content-Length"] = String(Buffer.byteLength(change.body));
+    }
+    const plain = url.protocol !== "https:";
     // A secret goes over plain text to this machine alone.
-    if (!isLoopback(url.hostname)) delete headers["Authorization"];
-    return http.get(url, { agent, headers, signal });
+    if (plain && !isLoopback(url.hostname)) delete headers["Authorization"];
+    const options = { agent: this.#agent(url, login), method: change?.method ?? "GET", headers, signal };
+    const request = plain ? http.request(url, options) : https.request(url, options as https.RequestOptions);
+    reportRequest(request, url, this.#onRequest);
+    return request.end(change?.body);
   }
 
   #headers(request: http.ClientRequest): Promise<IncomingMessage> {

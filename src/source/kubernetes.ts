@@ -14,6 +14,7 @@ import { checkedServer } from "./kubeconfig.ts";
 import type { Resource } from "./list-watch.ts";
 import { nodeResource, serviceCidrResource } from "./node-watch.ts";
 import { Reflector, type ReflectorWatcher } from "./reflector.ts";
+import type { RequestReport } from "./request-report.ts";
 import { type KnownServers, recallServers, rememberServers, ServerPool } from "./servers.ts";
 import type { Kind, Source, SourceSink, SourceStatus } from "./source.ts";
 
@@ -33,7 +34,13 @@ export interface KubernetesSourceOptions {
   readonly confirmMassDeletion?: boolean;
   readonly compareMs?: number;
   readonly watcher?: ReflectorWatcher;
+  /** Told of every request. */
+  readonly onRequest?: (report: RequestReport) => void;
 }
+
+const CHANGE_TYPES = { POST: "application/json", PATCH: "application/strategic-merge-patch+json" } as const;
+/** Nobody waits for what the agent tells the API server. */
+const CHANGE_MS = 30_000;
 
 /** The selectors that kube-proxy watches with; the slices of other proxies' Services come too, and find no Service. */
 const SERVICES = { path: "/api/v1/services", fieldSelector: "spec.clusterIP!=None" };
@@ -67,7 +74,12 @@ export class KubernetesSource implements Source {
 
   private constructor(credentials: Credentials, options: KubernetesSourceOptions) {
     this.#clock = options.clock ?? systemClock;
-    this.#client = new ApiClient({ credentials, clock: this.#clock });
+    const { onRequest } = options;
+    this.#client = new ApiClient({
+      credentials,
+      clock: this.#clock,
+      ...(onRequest === undefined ? {} : { onRequest }),
+    });
     this.#options = options;
     this.#identity = new ClusterIdentity(this.#client, this.#clock);
     this.#nodeName = options.nodeName ?? null;
@@ -131,6 +143,12 @@ export class KubernetesSource implements Source {
     }
     if (serviceCidrs !== undefined)
       this.#beside.push(this.#reflect(serviceCidrResource(serviceCidrs.bind(sink), problems)));
+  }
+
+  /** Writes to the API server in use; resolves to the answer's status. Rejects if there is no answer. */
+  async change(method: "POST" | "PATCH", path: string, object: object): Promise<number> {
+    const change = { method, contentType: CHANGE_TYPES[method], body: JSON.stringify(object) };
+    return await this.#client.change(this.#pool.current, path, change, AbortSignal.timeout(CHANGE_MS));
   }
 
   async reread(): Promise<void> {

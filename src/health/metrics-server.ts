@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The metrics server's pages: those of kube-proxy, under the same paths. It is for whoever is on the node; it says nothing
+// of the proxy's health, and changes nothing but how much is logged.
+
+import type { IncomingMessage } from "node:http";
+import type { Registry } from "prom-client";
+import { type Answer, bare, json, notFound, plain, type Route } from "./answer.ts";
+import { expose } from "./exposition.ts";
+import { processStartSec } from "./process-metrics.ts";
+import { profile } from "./profiles.ts";
+import { Slis } from "./slis.ts";
+import { answerZPage, flagPage, statusPage } from "./z-pages.ts";
+
+export interface MetricsPages {
+  readonly registry: Registry;
+  readonly version: string;
+  /** KubeProxyConfiguration as it stands in a file, with every default. */
+  readonly configuration: () => object;
+  /** The flags of the command line by name. */
+  readonly flags: Readonly<Record<string, string>>;
+  /** enableProfiling: who may stop and look inside. */
+  readonly profiling: boolean;
+  /** Sets how much is logged, as kube-proxy's -v counts it. */
+  readonly setVerbosity: (verbosity: number) => void;
+}
+
+const MODE = "portolan";
+const PATHS = ["/configz", "/flagz", "/healthz", "/metrics", "/proxyMode"];
+const TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+const MOST_BODY_BYTES = 64;
+
+type Page = (request: IncomingMessage) => Answer | Promise<Answer>;
+
+export function metricsRoute(pages: MetricsPages): Route {
+  const slis = new Slis();
+  const startedMs = performance.timeOrigin;
+  const accept = (request: IncomingMessage): string | undefined => request.headers.accept;
+  const routes: Record<string, Page> = {
+    "/healthz": () => {
+      slis.checked();
+      return plain(200, "ok");
+    },
+    "/metrics": async () => exposition(await expose(pages.registry)),
+    "/metrics/slis": ({ method }) => {
+      if (method !== "DELETE") return exposition(slis.text());
+      slis.reset();
+      return bare("metrics reset\n");
+    },
+    "/proxyMode": () => plain(200, MODE),
+    "/configz": () => json(200, JSON.stringify({ "kubeproxy.config.k8s.io": pages.configuration() })),
+    "/flagz": (request) => answerZPage(flagPage(pages.flags), accept(request)),
+    "/statusz": (request) => answerZPage(statusPage(startedMs, pages.version, PATHS), accept(request)),
+    ...(pages.profiling ? debugPages(pages) : {}),
+  };
+  return (request, path) => (Object.hasOwn(routes, path) ? routes[path]?.(request) : null) ?? notFound();
+}
+
+function debugPages({ setVerbosity }: MetricsPages): Record<string, Page> {
+  return {
+    "/debug/pprof/profile": (request) => profile("profile", queryOf(request)),
+    "/debug/pprof/heap": (request) => profile("heap", queryOf(request)),
+    "/debug/flags/v": async (request) => {
+      if (request.method !== "PUT") return flagAnswer(406, "unsupported http method");
+      const text = (await bodyOf(request)).trim();
+      if (!/^\d{1,5}$/.test(text))
+        return flagAnswer(400, `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`);
+      setVerbosity(Number(text));
+      return flagAnswer(200, `successfully set klog.logging.verbosity to ${Number(text)}`);
+    },
+  };
+}
+
+const flagAnswer = (status: number, text: string): Answer => ({
+  status,
+  headers: { "Content-Type": "text/plain", "X-Content-Type-Options": "nosniff" },
+  body: `${text}\n`,
+});
+
+const exposition = (body: string): Answer => ({
+  status: 200,
+  headers: { "Content-Type": TEXT_FORMAT, "Process-Start-Time-Unix": String(Math.round(processStartSec)) },
+  body,
+  compressible: true,
+});
+
+const queryOf = ({ url = "" }: IncomingMessage): URLSearchParams => new URL(url, "http://node").searchParams;
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  let body = "";
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    body += chunk.toString();
+    if (body.length > MOST_BODY_BYTES) break;
+  }
+  return body;
+}
