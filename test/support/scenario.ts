@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scenarios: a YAML file a behaviour in test/scenarios/, Kubernetes manifests in, sorted lines out. One file serves every
-// stage that can say what it serves in these lines: compile from its units, program from the maps.
+// stage that can say what it serves in these lines: compile from its units, program from the maps. A file that names no
+// IPv6 address is two scenarios: the second is its IPv6 twin (scenario-twin.ts).
 //
 // A file:
 //   node: node-a                     # our node; "node-a" if left out
-//   options:                         # optional, CompileOptions
+//   twin: false                      # optional: the rule is IPv4's alone
+//   options:                         # optional; settings of the same names, and what the devices have at first
+//     allowServiceExternalIps: true
 //     externalIpsAllowed: [192.0.2.0/24]
+//     clusterCidrs: [10.244.0.0/16]
+//     serviceProxyName: mesh
 //     deviceAddresses: [10.96.0.10]
 //   steps:
 //     - name: what happens           # in words
-//       apply: [manifest, …]         # Service and EndpointSlice; apiVersion and namespace "default" are filled in
-//       delete: [Service default/web, EndpointSlice default/web-1]
+//       apply: [manifest, …]         # Service, EndpointSlice, Node, ServiceCIDR; apiVersion and namespace are filled in
+//       delete: [Service default/web, EndpointSlice default/web-1, Node node-a, ServiceCIDR other]
 //       deviceAddresses: [ … ]       # from now on
 //       expect: |                    # every line there is after this step, in any order
 //         default/web:http TCP 10.96.0.10:80 ClusterIP cluster=10.244.1.2:8080,10.244.2.2:8080
@@ -18,32 +23,58 @@
 //         Service default/web spec.externalIPs[0]: 127.0.0.1 is a loopback address
 //
 // A line is one frontend, and what a call to it may reach:
-//   NAME PROTOCOL ADDRESS:PORT ROLE cluster=SET [local=SET] [draining=LIST] [affinity=SECONDS]
+//   NAME PROTOCOL ADDRESS:PORT ROLE cluster=SET [local=SET] [draining=LIST] [affinity=SECONDS] [ranges=WHO]
 //   ADDRESS  0.0.0.0 or [::] for a NodePort
 //   SET      endpoints by address and port, "," between them; "reject" or "drop" for an empty set's answer
 //   local    only on a frontend whose policy is Local (internalTrafficPolicy for ClusterIP, else externalTrafficPolicy)
 //   draining endpoints in no set that still serve what they have
+//   ranges   of a load balancer address with source ranges: "host" and "pods" whose sockets are not bound, then prefixes;
+//            "nobody" if none of them
 //   An endpoint in a set that is not serving ends in "!".
 
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parse } from "yaml";
-import { ENDPOINT, ENDPOINT_STRIDE, type Frontend, type FrontendRole, type Unit } from "../../src/compile/unit.ts";
+import {
+  ENDPOINT,
+  ENDPOINT_STRIDE,
+  type Frontend,
+  type FrontendRole,
+  type Unit,
+  type UnitRanges,
+} from "../../src/compile/unit.ts";
 import { formatAddress } from "../../src/model/address.ts";
-import { type EndpointSlice, PROTOCOL_NAME, type Problem, type Service } from "../../src/model/types.ts";
-import { decodeEndpointSlice, decodeService } from "../../src/source/decode.ts";
+import { PROTOCOL_NAME, type Problem } from "../../src/model/types.ts";
+import { twinOf } from "./scenario-twin.ts";
+
+const API_VERSIONS = {
+  Service: "v1",
+  EndpointSlice: "discovery.k8s.io/v1",
+  Node: "v1",
+  ServiceCIDR: "networking.k8s.io/v1",
+} as const;
+const NAMESPACED: ReadonlySet<string> = new Set(["Service", "EndpointSlice"]);
 
 export interface Manifest {
   readonly apiVersion: string;
-  readonly kind: "Service" | "EndpointSlice";
+  readonly kind: keyof typeof API_VERSIONS;
+  /** A Node and a ServiceCIDR have no namespace. */
   readonly metadata: { readonly name: string; readonly namespace: string } & Readonly<Record<string, unknown>>;
   readonly [field: string]: unknown;
 }
 
 export interface ObjectReference {
   readonly kind: Manifest["kind"];
-  /** "namespace/name". */
+  /** "namespace/name", or "name" of what is in no namespace. */
   readonly key: string;
+}
+
+/** Settings of the configuration, by their names there. */
+export interface ScenarioSettings {
+  readonly allowServiceExternalIps: boolean;
+  readonly externalIpsAllowed: readonly string[] | null;
+  readonly clusterCidrs: readonly string[];
+  readonly serviceProxyName: string | null;
 }
 
 export interface ScenarioStep {
@@ -59,10 +90,11 @@ export interface ScenarioStep {
 }
 
 export interface Scenario {
-  /** File name without ".yaml". */
+  /** File name without ".yaml"; of a twin with " (IPv6)" behind it. */
   readonly name: string;
+  readonly isTwin: boolean;
   readonly node: string;
-  readonly externalIpsAllowed: readonly string[] | null;
+  readonly settings: ScenarioSettings;
   readonly deviceAddresses: readonly string[];
   readonly steps: readonly ScenarioStep[];
 }
@@ -72,16 +104,38 @@ export function loadScenarios(directory: string): Scenario[] {
   const files = readdirSync(directory).filter((file) => file.endsWith(".yaml"));
   return files
     .sort()
-    .map((file) => parseScenario(basename(file, ".yaml"), readFileSync(join(directory, file), "utf8")));
+    .flatMap((file) => parseScenario(basename(file, ".yaml"), readFileSync(join(directory, file), "utf8")));
 }
 
-export function parseScenario(name: string, text: string): Scenario {
-  const file = record(parse(text, { merge: true }), name, ["node", "options", "steps"]);
-  const options = record(file["options"] ?? {}, `${name} options`, ["externalIpsAllowed", "deviceAddresses"]);
+/** The scenario, and its twin if it has one. */
+export function parseScenario(name: string, text: string): Scenario[] {
+  const value: unknown = parse(text, { merge: true });
+  const scenario = scenarioOf(name, value);
+  const twin = (value as { twin?: unknown }).twin === false ? null : twinOf(value, text);
+  return twin === null ? [scenario] : [scenario, { ...scenarioOf(`${name} (IPv6)`, twin), isTwin: true }];
+}
+
+const OPTIONS = [
+  "allowServiceExternalIps",
+  "externalIpsAllowed",
+  "clusterCidrs",
+  "serviceProxyName",
+  "deviceAddresses",
+];
+
+function scenarioOf(name: string, value: unknown): Scenario {
+  const file = record(value, name, ["node", "twin", "options", "steps"]);
+  const options = record(file["options"] ?? {}, `${name} options`, OPTIONS);
   return {
     name,
+    isTwin: false,
     node: (file["node"] as string | undefined) ?? "node-a",
-    externalIpsAllowed: (options["externalIpsAllowed"] as string[] | undefined) ?? null,
+    settings: {
+      allowServiceExternalIps: (options["allowServiceExternalIps"] as boolean | undefined) ?? true,
+      externalIpsAllowed: (options["externalIpsAllowed"] as string[] | undefined) ?? null,
+      clusterCidrs: (options["clusterCidrs"] as string[] | undefined) ?? [],
+      serviceProxyName: (options["serviceProxyName"] as string | undefined) ?? null,
+    },
     deviceAddresses: (options["deviceAddresses"] as string[] | undefined) ?? [],
     steps: (file["steps"] as unknown[]).map((step) => parseStep(step, name)),
   };
@@ -115,63 +169,18 @@ function lines(text: string): string[] {
 }
 
 function completeManifest(manifest: Manifest): Manifest {
-  const apiVersion = manifest.kind === "Service" ? "v1" : "discovery.k8s.io/v1";
-  return {
-    ...manifest,
-    apiVersion,
-    metadata: { ...manifest.metadata, namespace: manifest.metadata.namespace ?? "default" },
-  };
+  const apiVersion = API_VERSIONS[manifest.kind];
+  if (apiVersion === undefined) throw new Error(`cannot apply a ${manifest.kind}`);
+  const namespace = NAMESPACED.has(manifest.kind) ? { namespace: manifest.metadata.namespace ?? "default" } : {};
+  return { ...manifest, apiVersion, metadata: { ...manifest.metadata, ...namespace } };
 }
 
 function parseReference(text: string): ObjectReference {
   const [kind, key] = text.split(" ");
-  if ((kind !== "Service" && kind !== "EndpointSlice") || key === undefined) throw new Error(`cannot delete ${text}`);
-  return { kind, key };
-}
-
-/** What a step says to a sink, one object an event; null: deleted. `problems` are decode's. */
-export type ScenarioEvent = { readonly key: string; readonly problems: readonly Problem[] } & (
-  | { readonly kind: "Service"; readonly object: Service | null }
-  | { readonly kind: "EndpointSlice"; readonly object: EndpointSlice | null }
-);
-
-export const EVENT_ORDERS = ["Services first", "EndpointSlices first"] as const;
-export type EventOrder = (typeof EVENT_ORDERS)[number];
-
-/** The step's events; all of one kind come before all of the other, deletions before what is applied. */
-export function eventsOf(step: ScenarioStep, order: EventOrder): ScenarioEvent[] {
-  const events = [...step.delete.map(deletion), ...step.apply.map(decodeManifest)];
-  const first = order === "Services first" ? "Service" : "EndpointSlice";
-  return [...events.filter(({ kind }) => kind === first), ...events.filter(({ kind }) => kind !== first)];
-}
-
-function deletion({ kind, key }: ObjectReference): ScenarioEvent {
-  return { kind, key, object: null, problems: [] };
-}
-
-function decodeManifest(manifest: Manifest): ScenarioEvent {
-  const key = `${manifest.metadata.namespace}/${manifest.metadata.name}`;
-  if (manifest.kind === "Service") return { kind: "Service", key, ...pick(decodeService(manifest)) };
-  return { kind: "EndpointSlice", key, ...pick(decodeEndpointSlice(manifest)) };
-}
-
-function pick<T>({ object, problems }: { object: T; problems: readonly Problem[] }): {
-  object: T;
-  problems: readonly Problem[];
-} {
-  return { object, problems };
-}
-
-/** The state part of a SourceSink. */
-export interface ObjectSink {
-  service(key: string, object: Service | null, receivedNs: bigint): void;
-  endpointSlice(key: string, object: EndpointSlice | null, receivedNs: bigint): void;
-}
-
-/** Says the event to the sink. */
-export function deliver(event: ScenarioEvent, sink: ObjectSink, receivedNs: bigint): void {
-  if (event.kind === "Service") sink.service(event.key, event.object, receivedNs);
-  else sink.endpointSlice(event.key, event.object, receivedNs);
+  if (kind === undefined || !Object.hasOwn(API_VERSIONS, kind) || key === undefined) {
+    throw new Error(`cannot delete ${text}`);
+  }
+  return { kind: kind as Manifest["kind"], key };
 }
 
 export function problemLine({ kind, key, field, reason }: Problem): string {
@@ -190,6 +199,8 @@ export interface FrontendLine {
   readonly local: readonly string[] | "reject" | "drop";
   readonly draining: readonly string[];
   readonly affinitySec: number;
+  /** Of the frontend's unit; told where the frontend is of the load balancer. */
+  readonly sourceRanges: UnitRanges | null;
 }
 
 const ROLE_WORDS: Readonly<Record<FrontendRole, string>> = {
@@ -207,7 +218,12 @@ export function formatLine(line: FrontendLine): string {
   if (frontend.internalLocal || frontend.externalLocal) words.push(`local=${setWord(line.local)}`);
   if (line.draining.length > 0) words.push(`draining=${line.draining.join(",")}`);
   if (line.affinitySec > 0) words.push(`affinity=${line.affinitySec}`);
+  if (frontend.role === "loadBalancer" && line.sourceRanges) words.push(`ranges=${rangesWord(line.sourceRanges)}`);
   return words.join(" ");
+}
+
+function rangesWord({ allowHost, allowPods, prefixes }: UnitRanges): string {
+  return [...(allowHost ? ["host"] : []), ...(allowPods ? ["pods"] : []), ...prefixes].join(",") || "nobody";
 }
 
 function setWord(set: readonly string[] | string): string {

@@ -4,68 +4,38 @@
 
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type CompileOptions, Compiler } from "../../../src/compile/compile.ts";
 import type { Unit, UnitDelta } from "../../../src/compile/unit.ts";
-import { type Cidr, parseCidr } from "../../../src/model/address.ts";
-import { nodeFacts } from "../../../src/model/node.ts";
-import { Store } from "../../../src/model/store.ts";
 import type { Problem } from "../../../src/model/types.ts";
-import {
-  deliver,
-  EVENT_ORDERS,
-  eventsOf,
-  loadScenarios,
-  parseScenario,
-  problemLine,
-  type Scenario,
-  type ScenarioEvent,
-  unitLines,
-} from "../../support/scenario.ts";
+import { loadScenarios, parseScenario, problemLine, type Scenario, unitLines } from "../../support/scenario.ts";
+import { EVENT_ORDERS, eventsOf, type ScenarioEvent, ScenarioNode } from "../../support/scenario-node.ts";
 
 const scenarios = loadScenarios(resolve("test/scenarios"));
 
-function optionsOf(scenario: Scenario): CompileOptions {
-  const allowed = scenario.externalIpsAllowed?.map((text) => parseCidr(text) as Cidr) ?? null;
-  return {
-    allowServiceExternalIps: true,
-    clusterCidrs: [],
-    serviceCidrs: [],
-    externalIpsAllowed: allowed,
-    deviceAddresses: new Set(scenario.deviceAddresses),
-  };
-}
-
-/** Store and compiler as an agent would hold them, and what the stage behind would have made of the deltas. */
+/** The stages of an agent, and what the one behind would have made of their deltas. */
 class Node {
-  readonly store = new Store();
   readonly units = new Map<string, Unit>();
-  readonly #compiler: Compiler;
+  readonly #stages: ScenarioNode;
   readonly #problems = new Map<string, readonly Problem[]>();
 
   constructor(scenario: Scenario) {
-    this.#compiler = new Compiler(
-      nodeFacts({ nodeName: scenario.node, bindAddress: "0.0.0.0" }, null),
-      optionsOf(scenario),
-    );
-    this.store.synced("services");
-    this.store.synced("endpointslices");
+    this.#stages = new ScenarioNode(scenario);
   }
 
   deliver(event: ScenarioEvent): void {
     this.#problems.set(`decode ${event.kind} ${event.key}`, event.problems);
-    deliver(event, this.store, 1n);
-  }
-
-  compile(): void {
-    this.#take(this.#compiler.update(this.store, this.store.takeDirty().keys()));
+    this.#stages.deliver(event);
   }
 
   setDeviceAddresses(addresses: readonly string[]): void {
-    this.#take(this.#compiler.update(this.store, this.#compiler.setDeviceAddresses(new Set(addresses))));
+    this.#stages.setDeviceAddresses(addresses);
+  }
+
+  compile(): void {
+    this.#take(this.#stages.compile());
   }
 
   compileAll(): UnitDelta {
-    return this.#compiler.update(this.store, "all");
+    return this.#stages.compileAll();
   }
 
   problemLines(): string[] {
@@ -86,7 +56,7 @@ describe.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("
         const node = new Node(scenario);
         for (const step of scenario.steps) {
           if (step.deviceAddresses !== null) node.setDeviceAddresses(step.deviceAddresses);
-          for (const event of eventsOf(step, order)) {
+          for (const event of eventsOf(scenario, step, order)) {
             node.deliver(event);
             if (batch === "an event") node.compile();
           }

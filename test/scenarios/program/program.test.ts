@@ -4,54 +4,27 @@
 
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type CompileOptions, Compiler } from "../../../src/compile/compile.ts";
 import type { UnitDelta } from "../../../src/compile/unit.ts";
-import { type Cidr, parseCidr } from "../../../src/model/address.ts";
-import { nodeFacts } from "../../../src/model/node.ts";
-import { Store } from "../../../src/model/store.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { options } from "../../support/fresh-maps.ts";
 import { anyPortLines, mapLines, wantedAnyPorts } from "../../support/map-lines.ts";
 import { emptyMemory, failing, MemoryMaps } from "../../support/memory-maps.ts";
-import {
-  deliver,
-  EVENT_ORDERS,
-  eventsOf,
-  loadScenarios,
-  type Scenario,
-  type ScenarioEvent,
-} from "../../support/scenario.ts";
+import { loadScenarios, type Scenario } from "../../support/scenario.ts";
+import { EVENT_ORDERS, eventsOf, type ScenarioEvent, ScenarioNode } from "../../support/scenario-node.ts";
 
 const scenarios = loadScenarios(resolve("test/scenarios"));
-
-function compilerOf(scenario: Scenario): Compiler {
-  const allowed = scenario.externalIpsAllowed?.map((text) => parseCidr(text) as Cidr) ?? null;
-  const compileOptions: CompileOptions = {
-    allowServiceExternalIps: true,
-    clusterCidrs: [],
-    serviceCidrs: [],
-    externalIpsAllowed: allowed,
-    deviceAddresses: new Set(scenario.deviceAddresses),
-  };
-  return new Compiler(nodeFacts({ nodeName: scenario.node, bindAddress: "0.0.0.0" }, null), compileOptions);
-}
 
 /** A whole agent but for its source and its kernel. */
 class Node {
   readonly #memory = emptyMemory();
-  readonly #scenario: Scenario;
   readonly #fails: () => boolean;
-  readonly #store = new Store();
-  #compiler: Compiler;
+  readonly #stages: ScenarioNode;
   #programmer!: Programmer;
   port!: MemoryMaps;
 
   constructor(scenario: Scenario, fails: () => boolean) {
-    this.#scenario = scenario;
-    this.#compiler = compilerOf(scenario);
+    this.#stages = new ScenarioNode(scenario);
     this.#fails = fails;
-    this.#store.synced("services");
-    this.#store.synced("endpointslices");
   }
 
   async start(): Promise<void> {
@@ -61,19 +34,19 @@ class Node {
   }
 
   /** Another agent with the same objects, knowing nothing but the maps. */
-  async restart(deviceAddresses: readonly string[]): Promise<void> {
+  async restart(): Promise<void> {
     await this.start();
-    this.#compiler = compilerOf({ ...this.#scenario, deviceAddresses });
-    await this.#program(this.#compiler.update(this.#store, "all"));
+    await this.#program(this.#stages.compileFromNothing());
   }
 
   deliver(event: ScenarioEvent): Promise<void> {
-    deliver(event, this.#store, 1n);
-    return this.#program(this.#compiler.update(this.#store, this.#store.takeDirty().keys()));
+    this.#stages.deliver(event);
+    return this.#program(this.#stages.compile());
   }
 
   setDeviceAddresses(addresses: readonly string[]): Promise<void> {
-    return this.#program(this.#compiler.update(this.#store, this.#compiler.setDeviceAddresses(new Set(addresses))));
+    this.#stages.setDeviceAddresses(addresses);
+    return this.#program(this.#stages.compile());
   }
 
   async #program(delta: UnitDelta): Promise<void> {
@@ -93,18 +66,14 @@ async function play(
   node: Node,
   how: { order: (typeof EVENT_ORDERS)[number]; restart: boolean },
 ): Promise<void> {
-  let deviceAddresses = scenario.deviceAddresses;
   await node.start();
   for (const step of scenario.steps) {
-    if (step.deviceAddresses !== null) {
-      deviceAddresses = step.deviceAddresses;
-      await node.setDeviceAddresses(deviceAddresses);
-    }
-    for (const event of eventsOf(step, how.order)) await node.deliver(event);
+    if (step.deviceAddresses !== null) await node.setDeviceAddresses(step.deviceAddresses);
+    for (const event of eventsOf(scenario, step, how.order)) await node.deliver(event);
     expect(mapLines(node.port), step.name).toEqual(step.expect);
     expect(anyPortLines(node.port), step.name).toEqual(wantedAnyPorts(node.port));
     if (!how.restart) continue;
-    await node.restart(deviceAddresses);
+    await node.restart();
     expect(mapLines(node.port), `${step.name}: restarted`).toEqual(step.expect);
     expect(node.port.writes, `${step.name}: writes of a restart`).toBe(0);
   }
