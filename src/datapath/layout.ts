@@ -88,6 +88,8 @@ const STRUCTS = {
     proto: 1,
     flags: 1,
   },
+  doomed: { addr: 16, port: 2 },
+  gone_key: { addr: 16, port: 2, service_id: 4 },
   udp_peer_key: { cookie: 8, addr: 16, port: 2, service_id: 4 },
   udp_peer: { addr: 16, port: 2, backend_id: 4, generation: 4, check: 4 },
   affinity_key: { client: 16, service_id: 4, kind: 4 },

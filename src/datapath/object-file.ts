@@ -6,9 +6,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The compiled socket programs. Throws if they are nowhere: an incomplete installation. */
-export function socketObject(): string {
+export const socketObject = (): string => objectFile("sock");
+
+/** The iterators that end sockets, and the program that fails what is sent to endpoints that are gone; likewise. */
+export const killObject = (): string => objectFile("kill");
+export const quenchObject = (): string => objectFile("quench");
+
+function objectFile(name: "sock" | "kill" | "quench"): string {
   const dir = process.env["PORTOLAN_BPF_DIR"] ?? fileURLToPath(new URL("./bpf", import.meta.url));
-  const file = join(dir, "sock.bpf.o");
+  const file = join(dir, `${name}.bpf.o`);
   if (!existsSync(file))
     throw new Error(`${file} is missing: the installation is incomplete (PORTOLAN_BPF_DIR may name the folder)`);
   return file;

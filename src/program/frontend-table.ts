@@ -5,7 +5,7 @@
 import type { Frontend, FrontendRole, Unit, UnitRanges } from "../compile/unit.ts";
 import { FRONTEND } from "../datapath/layout.ts";
 import type { FrontendKey, FrontendRow } from "../datapath/port.ts";
-import { addressBytes, formatAddress } from "../model/address.ts";
+import { addressBytes, familyOfText, formatAddress } from "../model/address.ts";
 import type { Family, Protocol } from "../model/types.ts";
 import type { FrontendSpec, UnitState } from "./unit-state.ts";
 
@@ -104,6 +104,12 @@ export class FrontendTable {
 
   get(key: string): OwnedRow | undefined {
     return this.#rows.get(key);
+  }
+
+  /** The unit that a call to this address and port meets: by a row of its own, or as a NodePort. */
+  ownerOf(address: string, port: number, protocol: Protocol): UnitState | undefined {
+    const wildcard = WILDCARD[familyOfText(address)];
+    return (this.#rows.get(rowKey(address, port, protocol)) ?? this.#rows.get(rowKey(wildcard, port, protocol)))?.owner;
   }
 
   /** The row was written for `owner`, whoever had it before. */

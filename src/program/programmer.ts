@@ -14,6 +14,7 @@ import { type NodeAddress, NodeAddressWriter } from "./node-addresses.ts";
 import { type Change, Planner, type Resources } from "./planner.ts";
 import { type Recovered, readUnits } from "./recover.ts";
 import { isFull, RowWriter } from "./row-writer.ts";
+import { type FindOwner, type ServingChange, servingChange } from "./serving.ts";
 import { SourceRangeWriter } from "./source-ranges.ts";
 import type { ApplyReport, PendingUnit, ProgrammerStatus, UnitStatus } from "./status.ts";
 import type { Extent, UnitState } from "./unit-state.ts";
@@ -23,6 +24,8 @@ export interface ProgrammerOptions {
   readonly bindGuard: BindGuard;
   /** Called after a retry that room made possible, outside any apply(). */
   readonly onRetry?: (report: ApplyReport) => void;
+  /** Called at the end of an apply() in which endpoints ceased to serve, or the first began to. */
+  readonly onServing?: (changes: readonly ServingChange[]) => void;
 }
 
 interface Pending {
@@ -42,6 +45,7 @@ interface Round {
   /** What was in use and is not, and what was tried in vain. */
   readonly retired: Retired;
   readonly reverted: Retired;
+  readonly serving: ServingChange[];
   added: number;
   changed: number;
   removed: number;
@@ -128,6 +132,7 @@ export class Programmer {
     for (const key of removals) this.#remove(key, round);
     this.#sweep();
     this.#quarantine.add(round);
+    if (round.serving.length > 0) this.#options.onServing?.(round.serving);
     const endMs = performance.now();
     const durationMs = endMs - startMs;
     this.#applies++;
@@ -193,6 +198,9 @@ export class Programmer {
       failure: this.#failure(),
     };
   }
+
+  /** Whose row decides what a call to this address and port means. */
+  readonly ownerOf: FindOwner = (address, port, protocol) => this.#table.ownerOf(address, port, protocol);
 
   /** Every unit the kernel has something of. Those that are pending and have nothing yet are in status().pending only. */
   *units(): Generator<UnitStatus> {
@@ -297,7 +305,7 @@ export class Programmer {
 
   /** All rows are in: the plan becomes the state. Or not: the unit goes back to what it was. */
   #finish(change: Change, round: Round): void {
-    const { unit, state, fresh, failure, stuck } = change;
+    const { unit, state, fresh, sets, failure, stuck } = change;
     if (failure !== null && !stuck) {
       alsoRetired(round.reverted, this.#writer.revertSets(change));
       this.#ranges.revert(change, round.reverted.ranges);
@@ -305,6 +313,8 @@ export class Programmer {
       this.#refuse(unit, { reason: failure, full: false, round });
       return;
     }
+    const moved = servingChange(state, sets);
+    if (moved !== null) round.serving.push(moved);
     alsoRetired(round.retired, this.#writer.finishSets(change));
     this.#ranges.finish(change, round.retired.ranges);
     this.#units.set(unit.key, state);
@@ -379,6 +389,7 @@ function newRound(): Round {
     refused: [],
     retired: nothingRetired(),
     reverted: nothingRetired(),
+    serving: [],
     added: 0,
     changed: 0,
     removed: 0,

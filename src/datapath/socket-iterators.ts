@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ends sockets by iterators (kill.bpf.c): Linux 6.5, CAP_PERFMON. The programs stay loaded and are run by reading them.
+
+import { BpfError, type BpfMap, BpfObject, type BpfProgram, collectIterator } from "libbpf-ts";
+import { PROTOCOL, type Protocol } from "../model/types.ts";
+import type { Flow } from "./flows.ts";
+import { type Layout, structLayout } from "./layout.ts";
+
+export class SocketIterators implements Disposable {
+  readonly #object: BpfObject;
+  readonly #doomed: BpfMap;
+  readonly #programs: Readonly<Record<Protocol, BpfProgram | null>>;
+  readonly #list: BpfProgram;
+  readonly #layout: Layout<"doomed">;
+
+  /** Throws BpfError where the kernel or the capabilities do not allow it. */
+  constructor(objectFile: string) {
+    this.#object = BpfObject.open(objectFile);
+    try {
+      this.#object.load();
+      using btf = this.#object.btf();
+      this.#layout = structLayout(btf, "doomed");
+    } catch (error) {
+      this.#object.close();
+      throw error;
+    }
+    this.#doomed = this.#object.map("pt_doomed");
+    this.#programs = {
+      [PROTOCOL.TCP]: this.#object.program("pt_end_tcp"),
+      [PROTOCOL.UDP]: this.#object.program("pt_end_udp"),
+      [PROTOCOL.SCTP]: null,
+    };
+    this.#list = this.#object.program("pt_list_overflow");
+  }
+
+  /** How many flows end() takes at once. */
+  get room(): number {
+    return this.#doomed.info.maxEntries;
+  }
+
+  /**
+   * Ends the sockets of these flows in one network namespace (a path; null: this process'), as far as they are still
+   * connected to the flow's endpoint. Gives the cookies of those ended. Flows are of one protocol, `room` at most.
+   */
+  async end(flows: readonly Flow[], netns: string | null): Promise<bigint[]> {
+    const program = this.#programs[flows[0]?.protocol ?? PROTOCOL.SCTP];
+    if (program === null) return [];
+    const keys = new Uint8Array(BigUint64Array.from(flows, ({ cookie }) => cookie).buffer);
+    this.#doomed.updateBatch(keys, this.#peers(flows), flows.length);
+    try {
+      const ended = await collectIterator(program, netns === null ? {} : { netns });
+      return [...new BigUint64Array(ended.buffer, ended.byteOffset, ended.length / 8)];
+    } finally {
+      this.#doomed.deleteBatch(keys, flows.length);
+    }
+  }
+
+  /** The records in sockets' own storage (pt_sockets_ovf), of all network namespaces, one after the other. */
+  overflow(storage: BpfMap): Promise<Uint8Array> {
+    return collectIterator(this.#list, { map: storage });
+  }
+
+  [Symbol.dispose](): void {
+    this.#object.close();
+  }
+
+  #peers(flows: readonly Flow[]): Uint8Array {
+    const { at, size } = this.#layout;
+    const values = new Uint8Array(flows.length * size);
+    const data = new DataView(values.buffer);
+    for (const [i, { backendAddress, backendPort }] of flows.entries()) {
+      values.set(backendAddress, i * size + at.addr);
+      data.setUint16(i * size + at.port, backendPort, true);
+    }
+    return values;
+  }
+}
+
+/** Why the iterators cannot be used; null: they can. */
+export function iteratorProblem(objectFile: string): string | null {
+  try {
+    new SocketIterators(objectFile)[Symbol.dispose]();
+    return null;
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    return error.code === "EPERM" ? "CAP_PERFMON is missing" : `the kernel has no bpf_sock_destroy (Linux 6.5)`;
+  }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// sock_diag: what sockets a network namespace has, and ending one. By exact cookie: a socket that has been closed or
+// connected elsewhere meanwhile is not found.
+
+import { endianness } from "node:os";
+import { setImmediate } from "node:timers/promises";
+import { BpfError, netlinkExchange } from "libbpf-ts";
+import type { Protocol } from "../model/types.ts";
+import { attributes, encodeRequest, messages, NetlinkError, readU32, readU64 } from "./netlink.ts";
+
+const NETLINK_SOCK_DIAG = 4;
+const SOCK_DIAG_BY_FAMILY = 20;
+const SOCK_DESTROY = 21;
+const NLMSG_ERROR = 2;
+const NLM_F_ACK = 4;
+const NLM_F_DUMP = 0x300;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const EOPNOTSUPP = 95;
+const ENOENT = 2;
+
+/** All states that have a peer: not TIME_WAIT (6), CLOSE (7), LISTEN (10), NEW_SYN_RECV (12). */
+const CONNECTED_STATES = 0xffe & ~(1 << 6) & ~(1 << 7) & ~(1 << 10);
+
+/** struct inet_diag_req_v2; its sockid is also where the answers have theirs, 4 bytes earlier. */
+const REQUEST_BYTES = 56;
+const REQUEST_ID = 8;
+const ID_BYTES = 48;
+const ANSWER_ID = 4;
+const ANSWER_BYTES = 72;
+/** Offsets in struct inet_diag_sockid. */
+const ID = { DST_PORT: 2, DST: 20, COOKIE: 40 } as const;
+
+const REQ_SK_BPF_STORAGES = 2;
+const REQ_MAP_FD = 1;
+const SK_BPF_STORAGES = 20;
+const BPF_STORAGE = 1;
+const STORAGE_VALUE = 3;
+
+export interface DiagSocket {
+  readonly cookie: bigint;
+  /** 16 bytes, IPv4 as ::ffff:a.b.c.d. */
+  readonly peer: Uint8Array;
+  readonly peerPort: number;
+  /** What it has in the socket storage asked for; null if nothing. */
+  readonly storage: Uint8Array | null;
+  /** AF_INET or AF_INET6, and struct inet_diag_sockid: what destroy() names it by. */
+  readonly family: number;
+  readonly id: Uint8Array;
+}
+
+export interface DiagQuery {
+  readonly protocol: Protocol;
+  /** Path of a network namespace; left out: this process'. */
+  readonly netns?: string;
+  /** Descriptor of a socket storage map, to be told what each socket has in it. */
+  readonly storageFd?: number;
+}
+
+/** The sockets of one network namespace that have a peer. Needs CAP_NET_ADMIN; another namespace CAP_SYS_ADMIN too. */
+export async function* connectedSockets({ protocol, netns, storageFd }: DiagQuery): AsyncGenerator<DiagSocket> {
+  for (const family of [AF_INET, AF_INET6]) {
+    const request = encodeDump(family, protocol, storageFd);
+    const answers = await netlinkExchange(NETLINK_SOCK_DIAG, request, netns === undefined ? {} : { netns });
+    let seen = 0;
+    for (const { type, payload } of messages(answers)) {
+      if (++seen % SLICE === 0) await setImmediate();
+      if (type === NLMSG_ERROR) throw new NetlinkError(errnoOf(payload));
+      if (type === SOCK_DIAG_BY_FAMILY) yield decodeSocket(payload);
+    }
+  }
+}
+
+/** Ends sockets as connectedSockets() gave them; those that are no longer so are left. Gives the cookies of the ended. */
+export async function destroySockets(sockets: readonly DiagSocket[], query: DiagQuery): Promise<bigint[]> {
+  if (sockets.length === 0) return [];
+  const requests = Buffer.concat(sockets.map((socket) => encodeDestroy(socket, query.protocol)));
+  const { netns } = query;
+  const answers = await netlinkExchange(NETLINK_SOCK_DIAG, requests, netns === undefined ? {} : { netns });
+  const errors = [...messages(answers)].filter(({ type }) => type === NLMSG_ERROR).map(({ payload }) => payload);
+  const refused = errors.map(errnoOf).find((errno) => errno !== 0 && errno !== ENOENT);
+  if (refused !== undefined) throw new NetlinkError(refused);
+  return sockets.filter((_, i) => errnoOf(errors[i] ?? NO_ANSWER) === 0).map(({ cookie }) => cookie);
+}
+
+const NO_ANSWER = new Uint8Array(Int32Array.of(-ENOENT).buffer);
+
+/** Why sockets of this namespace cannot be ended by sock_diag; null: they can. Nothing is ended. */
+export async function sockDiagProblem(protocol: Protocol): Promise<string | null> {
+  try {
+    const all = connectedSockets({ protocol });
+    for await (const _ of all) break;
+    const nobody = {
+      cookie: 0n,
+      peer: EMPTY,
+      peerPort: 0,
+      storage: null,
+      family: AF_INET,
+      id: new Uint8Array(ID_BYTES),
+    };
+    await destroySockets([nobody], { protocol });
+    return null;
+  } catch (error) {
+    if (error instanceof NetlinkError) {
+      return error.errno === EOPNOTSUPP ? "the kernel lacks INET_DIAG_DESTROY" : `sock_diag: ${error.message}`;
+    }
+    if (error instanceof BpfError) return error.message;
+    throw error;
+  }
+}
+
+/** Sockets read in one turn of the event loop. */
+const SLICE = 2_048;
+const EMPTY = new Uint8Array(0);
+const LITTLE = endianness() === "LE";
+
+const errnoOf = (payload: Uint8Array): number => -(readU32(payload, 0) | 0);
+
+function header(family: number, protocol: Protocol): Uint8Array {
+  const request = new Uint8Array(REQUEST_BYTES);
+  request[0] = family;
+  request[1] = protocol;
+  new DataView(request.buffer).setUint32(4, CONNECTED_STATES, LITTLE);
+  return request;
+}
+
+function encodeDump(family: number, protocol: Protocol, storageFd: number | undefined): Uint8Array {
+  const request = header(family, protocol);
+  if (storageFd === undefined) return encodeRequest(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, request);
+  const storage = new DataView(new ArrayBuffer(12));
+  storage.setUint16(0, 12, LITTLE);
+  storage.setUint16(2, REQ_SK_BPF_STORAGES, LITTLE);
+  storage.setUint16(4, 8, LITTLE);
+  storage.setUint16(6, REQ_MAP_FD, LITTLE);
+  storage.setUint32(8, storageFd, LITTLE);
+  return encodeRequest(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, Buffer.concat([request, new Uint8Array(storage.buffer)]));
+}
+
+function encodeDestroy({ family, id }: DiagSocket, protocol: Protocol): Uint8Array {
+  const request = header(family, protocol);
+  request.set(id, REQUEST_ID);
+  return encodeRequest(SOCK_DESTROY, NLM_F_ACK, request);
+}
+
+function decodeSocket(payload: Uint8Array): DiagSocket {
+  const family = payload[0] ?? 0;
+  const id = payload.subarray(ANSWER_ID, ANSWER_ID + ID_BYTES);
+  const peer = new Uint8Array(16);
+  if (family === AF_INET) {
+    peer.fill(0xff, 10, 12);
+    peer.set(id.subarray(ID.DST, ID.DST + 4), 12);
+  } else {
+    peer.set(id.subarray(ID.DST, ID.DST + 16));
+  }
+  const peerPort = ((id[ID.DST_PORT] ?? 0) << 8) | (id[ID.DST_PORT + 1] ?? 0);
+  return { cookie: readU64(id, ID.COOKIE), peer, peerPort, storage: storageOf(payload), family, id };
+}
+
+function storageOf(payload: Uint8Array): Uint8Array | null {
+  if (payload.length === ANSWER_BYTES) return null;
+  const storages = attributes(payload, ANSWER_BYTES).get(SK_BPF_STORAGES);
+  const storage = storages === undefined ? undefined : attributes(storages, 0).get(BPF_STORAGE);
+  return (storage === undefined ? undefined : attributes(storage, 0).get(STORAGE_VALUE)) ?? null;
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which flows have lost their endpoint: kube-proxy's rule for UDP. What was called must be a frontend of a unit today,
+// the endpoint not one of those that serve it, and at least one must serve: with none, flows stay where they are.
+// Terminating endpoints that serve count; policy and topology do not.
+
+import { ENDPOINT_STRIDE } from "../compile/unit.ts";
+import type { Flow, FlowQuery } from "../datapath/flows.ts";
+import { BACKEND } from "../datapath/layout.ts";
+import { formatAddress } from "../model/address.ts";
+import type { Protocol } from "../model/types.ts";
+import { flagsAt, type SetPlan } from "./set-plan.ts";
+import type { UnitState } from "./unit-state.ts";
+
+/** A unit's endpoints changed so that flows may have to move: some serve no more, or the first ones serve. */
+export interface ServingChange {
+  readonly unit: UnitState;
+  /** Ids of those that serve no more; empty if these are the first that do. */
+  readonly lostIds: readonly number[];
+}
+
+/** Who has the row that a call to this address and port is decided by. */
+export type FindOwner = (address: string, port: number, protocol: Protocol) => UnitState | undefined;
+
+/** Null: no flow of the unit has to move. Asked before the plan becomes the unit's state. */
+export function servingChange(unit: UnitState, sets: SetPlan | null): ServingChange | null {
+  if (sets === null) return null;
+  const lowered = sets.changed.filter((change) => (change.before & ~change.after & BACKEND.SERVING) !== 0);
+  const lostIds = [...sets.removedIds, ...lowered.map(({ id }) => id)];
+  if (lostIds.length > 0) return { unit, lostIds };
+  return !anyServes(unit.endpoints) && anyServes(sets.endpoints) ? { unit, lostIds } : null;
+}
+
+export function anyServes(endpoints: Uint8Array): boolean {
+  for (let i = 0; i * ENDPOINT_STRIDE < endpoints.length; i++) if (serves(endpoints, i)) return true;
+  return false;
+}
+
+const serves = (endpoints: Uint8Array, index: number): boolean => (flagsAt(endpoints, index) & BACKEND.SERVING) !== 0;
+
+/** Finds the flows of some units whose endpoint serves no more. Holds as long as the units do not change. */
+export class StrandedFlows implements FlowQuery {
+  readonly #units: ReadonlySet<UnitState>;
+  readonly #ownerOf: FindOwner;
+  /** Protocols and ports of the units' frontends. */
+  readonly #ports = new Set<number>();
+
+  /** Units without a serving endpoint are left out. */
+  constructor(units: Iterable<UnitState>, ownerOf: FindOwner) {
+    this.#units = new Set([...units].filter(({ endpoints }) => anyServes(endpoints)));
+    this.#ownerOf = ownerOf;
+    for (const unit of this.#units) for (const { protocol, port } of unit.rows) this.#ports.add(code(protocol, port));
+  }
+
+  /** Whether any flow could be found at all. */
+  get isEmpty(): boolean {
+    return this.#ports.size === 0;
+  }
+
+  concerns(protocol: number, frontendPort: number): boolean {
+    return this.#ports.has(code(protocol, frontendPort));
+  }
+
+  matches({ protocol, frontendAddress, frontendPort, backendAddress, backendPort }: Flow): boolean {
+    const owner = this.#ownerOf(formatAddress(frontendAddress), frontendPort, protocol);
+    if (owner === undefined || !this.#units.has(owner)) return false;
+    return !isServedBy(owner.endpoints, backendAddress, backendPort);
+  }
+}
+
+const code = (protocol: number, port: number): number => (protocol << 16) | port;
+
+/** Endpoints ascend by address and port. */
+function isServedBy(endpoints: Uint8Array, address: Uint8Array, port: number): boolean {
+  let [low, high] = [0, endpoints.length / ENDPOINT_STRIDE];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const order = compare(endpoints, middle, { address, port });
+    if (order === 0) return serves(endpoints, middle);
+    if (order < 0) low = middle + 1;
+    else high = middle;
+  }
+  return false;
+}
+
+function compare(endpoints: Uint8Array, index: number, to: { address: Uint8Array; port: number }): number {
+  const at = index * ENDPOINT_STRIDE;
+  for (let i = 0; i < 16; i++) {
+    const difference = (endpoints[at + i] ?? 0) - (to.address[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return (((endpoints[at + 16] ?? 0) << 8) | (endpoints[at + 17] ?? 0)) - to.port;
+}
