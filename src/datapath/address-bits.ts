@@ -16,13 +16,19 @@ export function addressBit(address: Uint8Array): number {
   return Number(BigInt.asUintN(64, (low ^ swapped) * MULTIPLIER) >> BigInt(64 - BITS_LOG2));
 }
 
+type Words = Pick<MmapView, "buffer" | "load64" | "store64" | "store32">;
+
 export class AddressBits {
-  readonly #view: MmapView;
+  readonly #view: Words;
+  readonly #words: Uint32Array;
+  /** Every bit that was asked for. */
+  readonly #covered = new Uint32Array(2 ** BITS_LOG2 / 32);
   #last = -1;
 
-  constructor(view: MmapView) {
+  constructor(view: Words) {
     if (view.buffer.byteLength < 2 ** BITS_LOG2 / 8) throw new RangeError("pt_address_bits is too small");
     this.#view = view;
+    this.#words = new Uint32Array(view.buffer);
   }
 
   /** Sets the bit of an address. False: it was set. */
@@ -30,11 +36,26 @@ export class AddressBits {
     const bit = addressBit(address);
     if (bit === this.#last) return false;
     this.#last = bit;
+    const half = Math.floor(bit / 32);
+    this.#covered[half] = (this.#covered[half] ?? 0) | (1 << (bit % 32));
     const offset = Math.floor(bit / 64) * 8;
     const word = this.#view.load64(offset);
     const wanted = word | (1n << BigInt(bit % 64));
     if (wanted === word) return false;
     this.#view.store64(offset, wanted);
     return true;
+  }
+
+  /** Sets every bit that was set and is not. Returns how many words that took. */
+  mend(): number {
+    let mended = 0;
+    for (let i = 0; i < this.#covered.length; i++) {
+      const covered = this.#covered[i] ?? 0;
+      const word = this.#words[i] ?? 0;
+      if ((word & covered) >>> 0 === covered) continue;
+      this.#view.store32(i * 4, (word | covered) >>> 0);
+      mended++;
+    }
+    return mended;
   }
 }

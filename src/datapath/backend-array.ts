@@ -4,6 +4,7 @@
 
 import type { MmapView } from "libbpf-ts";
 import type { Protocol } from "../model/types.ts";
+import type { BackendIdentity } from "./audit-port.ts";
 import { type Layout, LayoutError } from "./layout.ts";
 import type { BackendRow } from "./port.ts";
 
@@ -41,6 +42,37 @@ export class BackendArray {
   /** One store: no reader sees the new flags with the old generation. */
   setState(id: number, generation: number, flags: number): void {
     this.#view.store64(this.#start(id) + this.#layout.at.generation, (BigInt(flags) << 32n) | BigInt(generation));
+  }
+
+  is(id: number, { endpoints, endpoint, protocol, serviceId, generation, flags }: BackendIdentity): boolean {
+    const start = this.#start(id);
+    const { at } = this.#layout;
+    for (let i = 0; i < 16; i++) if (this.#bytes[start + at.addr + i] !== endpoints[endpoint + i]) return false;
+    const port = ((endpoints[endpoint + 16] ?? 0) << 8) | (endpoints[endpoint + 17] ?? 0);
+    return (
+      this.#halves[(start + at.port) >> 1] === port &&
+      this.#bytes[start + at.proto] === protocol &&
+      this.#words[(start + at.service_id) >> 2] === serviceId &&
+      this.#words[(start + at.generation) >> 2] === generation &&
+      this.#words[(start + at.flags) >> 2] === flags
+    );
+  }
+
+  /** As write(), where somebody may be reading: each half of the address, and each other member, is one store. */
+  restore(id: number, row: BackendRow): void {
+    const start = this.#start(id);
+    const { at } = this.#layout;
+    const halves = new BigUint64Array(row.address.slice().buffer);
+    for (const [i, half] of halves.entries()) this.#view.store64(start + at.addr + 8 * i, half);
+    this.#halves[(start + at.port) >> 1] = row.port;
+    this.#bytes[start + at.proto] = row.protocol;
+    this.#words[(start + at.service_id) >> 2] = row.serviceId;
+    this.setState(id, row.generation, row.flags);
+  }
+
+  /** The memory of all rows, and where that of id `end` begins, in words. */
+  words(end: number): readonly [Uint32Array, number] {
+    return [this.#words, Math.min(this.#words.length, (end * this.#view.elementSize) >> 2)];
   }
 
   service(id: number): number {

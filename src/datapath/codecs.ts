@@ -2,6 +2,7 @@
 // Keys and values of the hash maps, packed for batches: frontends, names, node addresses, source ranges. Native byte order.
 
 import type { Family, Protocol } from "../model/types.ts";
+import type { StoredFrontend } from "./audit-port.ts";
 import { type Layout, RANGE_SERVICE_BITS } from "./layout.ts";
 import type { FrontendKey, FrontendRow, NameRow, SourceRange } from "./port.ts";
 
@@ -15,10 +16,17 @@ export function viewOf(bytes: Uint8Array): DataView {
 export class FrontendCodec {
   readonly #key: Layout<"frontend_key">;
   readonly #value: Layout<"frontend">;
+  /** Where in a key nothing stands. */
+  readonly #gaps: readonly number[];
 
   constructor(key: Layout<"frontend_key">, value: Layout<"frontend">) {
     this.#key = key;
     this.#value = value;
+    const members = (Object.keys(key.at) as (keyof typeof key.at)[]).map(
+      (name) => [key.at[name], key.bytes[name]] as const,
+    );
+    const inMember = (at: number): boolean => members.some(([start, bytes]) => at >= start && at < start + bytes);
+    this.#gaps = Array.from({ length: key.size }, (_, at) => at).filter((at) => !inMember(at));
   }
 
   keys(rows: readonly FrontendKey[]): Uint8Array {
@@ -56,6 +64,13 @@ export class FrontendCodec {
       serviceId: valueView.getUint32(value + this.#value.at.service_id, LITTLE),
       flags: valueView.getUint32(value + this.#value.at.flags, LITTLE),
     };
+  }
+
+  /** As decode, and whether it is a key of ours. */
+  decodeStored(keys: Uint8Array, values: Uint8Array, i: number): StoredFrontend {
+    const start = i * this.#key.size;
+    const isStray = this.#gaps.some((at) => keys[start + at] !== 0);
+    return { ...this.decode(keys, values, i), stray: isStray ? keys.slice(start, start + this.#key.size) : null };
   }
 }
 

@@ -3,9 +3,11 @@
 
 import { type BpfError, BpfMap, type BpfObject, Btf, gracePeriod, type MmapView } from "libbpf-ts";
 import { AddressBits } from "./address-bits.ts";
+import type { AuditPort } from "./audit-port.ts";
 import { BackendArray } from "./backend-array.ts";
 import { FrontendCodec, NameCodec, NodeAddressCodec, SourceRangeCodec } from "./codecs.ts";
 import { checkEnums, type Layout, LayoutError, structLayout } from "./layout.ts";
+import { MapAudit } from "./map-audit.ts";
 import type {
   BackendRow,
   Capacity,
@@ -58,6 +60,7 @@ type BatchError = BpfError & { readonly count?: number };
 
 export class Maps implements MapPort, Disposable {
   readonly capacity: Capacity;
+  readonly audit: AuditPort;
   readonly #handles: Readonly<Record<Programmed, BpfMap>>;
   readonly #owned: boolean;
   readonly #frontend: FrontendCodec;
@@ -105,6 +108,19 @@ export class Maps implements MapPort, Disposable {
     this.#backendView = handles.pt_backends.mmap(mapping);
     this.#backends = new BackendArray(this.#backendView, backend);
     this.#active = handles.pt_active.mmap(mapping);
+    this.audit = new MapAudit({
+      frontends: handles.pt_frontends,
+      names: handles.pt_names,
+      others: [handles.pt_node_addrs, handles.pt_src_ranges],
+      frontend: this.#frontend,
+      name: this.#name,
+      services: this.#services,
+      service: this.#service,
+      slots: this.#slotIds,
+      backends: this.#backends,
+      bits: this.#bits,
+      onStore: () => this.#countStore(),
+    });
     this.capacity = {
       services: handles.pt_services.info.maxEntries,
       frontends: handles.pt_frontends.info.maxEntries,

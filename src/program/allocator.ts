@@ -9,6 +9,7 @@ export class IdAllocator {
   readonly #released: number[] = [];
   #next = 1;
   #used = 0;
+  #end = 1;
 
   constructor(capacity: number) {
     this.capacity = capacity;
@@ -23,6 +24,15 @@ export class IdAllocator {
   /** Ids that could be in use at once. */
   get limit(): number {
     return this.capacity - 1;
+  }
+
+  /** No id from this one on was ever taken. */
+  get end(): number {
+    return this.#end;
+  }
+
+  isTaken(id: number): boolean {
+    return this.#taken[id] === 1;
   }
 
   /** A free id, or 0 if there is none. */
@@ -54,6 +64,7 @@ export class IdAllocator {
   #take(id: number): number {
     this.#taken[id] = 1;
     this.#used++;
+    if (id >= this.#end) this.#end = id + 1;
     return id;
   }
 }

@@ -102,6 +102,19 @@ export class FrontendTable {
     return this.#rows.size + this.#anyPort.size;
   }
 
+  rows(): Iterable<OwnedRow> {
+    return this.#rows.values();
+  }
+
+  /** Addresses with an "any port" row. */
+  anyPorts(): Iterable<string> {
+    return this.#anyPort;
+  }
+
+  hasAnyPort(address: string): boolean {
+    return this.#anyPort.has(address);
+  }
+
   get(key: string): OwnedRow | undefined {
     return this.#rows.get(key);
   }

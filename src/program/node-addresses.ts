@@ -3,6 +3,7 @@
 
 import type { MapPort } from "../datapath/port.ts";
 import { type AddressKey, addressKey, formatAddress } from "../model/address.ts";
+import type { Findings } from "./findings.ts";
 
 export interface NodeAddress {
   /** 16 bytes. */
@@ -54,6 +55,25 @@ export class NodeAddressWriter {
         this.#port.deleteNodeAddress(address);
         this.#current.delete(key);
       });
+    }
+  }
+
+  /** Puts back what is not as it was written, and takes out what was not. */
+  audit(findings: Findings): void {
+    const missing = new Map(this.#current);
+    for (const [address, flags] of this.#port.nodeAddresses()) {
+      const key = addressKey(address);
+      const known = missing.get(key);
+      missing.delete(key);
+      if (known === undefined) {
+        const what = `${formatAddress(address)}, which is not this node's`;
+        findings.mend("node-address", what, () => this.#port.deleteNodeAddress(address));
+      } else if (known.flags !== flags) {
+        findings.mend("node-address", formatAddress(address), () => this.#port.putNodeAddress(address, known.flags));
+      }
+    }
+    for (const { address, flags } of missing.values()) {
+      findings.mend("node-address", formatAddress(address), () => this.#port.putNodeAddress(address, flags));
     }
   }
 

@@ -7,6 +7,7 @@
 import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { MapPort } from "../datapath/port.ts";
 import { ExtentAllocator, IdAllocator } from "./allocator.ts";
+import { Audit } from "./audit.ts";
 import { BackendBook } from "./backend-book.ts";
 import { type BindGuard, FrontendTable } from "./frontend-table.ts";
 import { alsoRetired, nothingRetired, Quarantine, type Retired } from "./grace.ts";
@@ -55,6 +56,7 @@ interface Round {
 const NAMES_BATCH = 4096;
 
 export class Programmer {
+  readonly audit: Audit;
   readonly #port: MapPort;
   readonly #options: ProgrammerOptions;
   readonly #units: Map<string, UnitState>;
@@ -111,6 +113,14 @@ export class Programmer {
     const onFreed = () => this.#retryFreed();
     this.#quarantine = new Quarantine(port, { ...this.#resources, ranges: this.#ranges, onFreed });
     this.#adopt(found);
+    this.audit = new Audit(port, {
+      units: this.#units,
+      serviceIds: this.#resources.services,
+      backendIds: this.#resources.backends,
+      backends: this.#backends,
+      table: this.#table,
+      nodeAddresses: this.#nodeAddresses,
+    });
   }
 
   /** Programs new and changed units, removes those that are gone, and tries again what is pending and may fit now. */

@@ -81,11 +81,11 @@ export class UnitWriter {
   }
 
   /** Undoes writeSets: the old words again, what was added out of use. */
-  revertSets({ unit, state, sets }: SetChange): Retired {
+  revertSets({ unit, state, fresh, sets }: SetChange): Retired {
     const retired = nothingRetired();
     if (unit.affinitySec !== state.affinitySec) this.#port.setAffinity(state.serviceId, state.affinitySec);
     if (sets === null) return retired;
-    for (const set of SET_NAMES) this.#revertExtent(state, set, { plan: sets.extents[set], retired });
+    for (const set of SET_NAMES) this.#revertExtent(state, set, { plan: sets.extents[set], fresh, retired });
     for (const { id, before, after } of sets.changed) {
       if ((after & ~before) !== 0) this.#backends.setFlags(id, before);
     }
@@ -121,10 +121,14 @@ export class UnitWriter {
     else if (slots !== "none") this.#port.writeSlots(slots.base, slots.ids);
   }
 
-  #revertExtent(state: UnitState, set: SetName, { plan, retired }: { plan: ExtentPlan; retired: Retired }): void {
+  #revertExtent(
+    state: UnitState,
+    set: SetName,
+    { plan, fresh, retired }: { plan: ExtentPlan; fresh: boolean; retired: Retired },
+  ): void {
     const { before, after, slots } = plan;
     const old = before === DAMAGED ? REJECTED : before;
-    if (after.count > 0 && !sameWord(before, after)) this.#publish(state.serviceId, set, old);
+    if ((fresh || after.count > 0) && !sameWord(before, after)) this.#publish(state.serviceId, set, old);
     if (slots === "all") retired.extents.push(after);
     else if (slots !== "none" && slots.before.length > 0) this.#port.writeSlots(slots.base, slots.before);
     state.extents[set] = typeof slots === "string" ? old : { ...old, limit: old.count };

@@ -2,6 +2,7 @@
 // The maps in plain memory: same port, same errors when full, and hooks between any two stores. What lies in it
 // outlives the port that writes it, as pinned maps outlive an agent.
 
+import { AddressBits } from "../../src/datapath/address-bits.ts";
 import { parseExtentWord } from "../../src/datapath/extent.ts";
 import type {
   BackendRow,
@@ -15,6 +16,7 @@ import type {
 } from "../../src/datapath/port.ts";
 import { formatAddress } from "../../src/model/address.ts";
 import { extentSize } from "../../src/program/allocator.ts";
+import { MemoryAudit } from "./memory-audit.ts";
 
 export interface MemoryState {
   readonly capacity: Capacity;
@@ -25,6 +27,8 @@ export interface MemoryState {
   readonly active: Map<number, bigint>;
   readonly slots: Uint32Array;
   readonly nodeAddresses: Map<string, readonly [Uint8Array, number]>;
+  /** pt_address_bits. */
+  readonly bits: ArrayBuffer;
   readonly sourceRanges: Map<string, SourceRange>;
 }
 
@@ -49,6 +53,7 @@ export function emptyMemory(capacity: Partial<Capacity> = {}): MemoryState {
     active: new Map(),
     slots: new Uint32Array(full.slots),
     nodeAddresses: new Map(),
+    bits: new ArrayBuffer(1 << 16),
     sourceRanges: new Map(),
   };
 }
@@ -96,8 +101,21 @@ export function failing(seed: number): () => boolean {
   };
 }
 
+/** An ArrayBuffer's words as those of a mapped array. */
+function wordsOf(buffer: ArrayBuffer): ConstructorParameters<typeof AddressBits>[0] {
+  const view = new DataView(buffer);
+  return {
+    buffer,
+    load64: (at) => view.getBigUint64(at, true),
+    store64: (at, value) => view.setBigUint64(at, value, true),
+    store32: (at, value) => view.setUint32(at, value, true),
+  };
+}
+
 export class MemoryMaps implements MapPort {
   readonly capacity: Capacity;
+  readonly audit: MemoryAudit;
+  readonly #bits: AddressBits;
   readonly #state: MemoryState;
   readonly #faults: Faults;
   #writes = 0;
@@ -106,6 +124,11 @@ export class MemoryMaps implements MapPort {
     this.#state = state;
     this.#faults = faults;
     this.capacity = state.capacity;
+    this.#bits = new AddressBits(wordsOf(state.bits));
+    for (const { address } of state.frontends.values()) this.#bits.cover(address);
+    for (const [address] of state.nodeAddresses.values()) this.#bits.cover(address);
+    const store = (operation: string, write: () => unknown): void => this.#store(operation, write);
+    this.audit = new MemoryAudit({ port: this, state, bits: this.#bits, keyText: frontendText, store });
   }
 
   get writes(): number {
@@ -172,6 +195,7 @@ export class MemoryMaps implements MapPort {
     const { frontends, capacity } = this.#state;
     const key = frontendText(row);
     if (!frontends.has(key) && frontends.size >= capacity.frontends) throw new MapFailure("putFrontend", "E2BIG");
+    this.#bits.cover(row.address);
     this.#store("putFrontend", () => frontends.set(key, row));
   }
 
@@ -205,6 +229,7 @@ export class MemoryMaps implements MapPort {
   putNodeAddress(address: Uint8Array, flags: number): void {
     this.#mayFail("putNodeAddress");
     const entry = [address.slice(), flags] as const;
+    this.#bits.cover(address);
     this.#store("putNodeAddress", () => this.#state.nodeAddresses.set(formatAddress(address), entry));
   }
 
