@@ -10,17 +10,20 @@ const SPREAD = 0.9;
 
 export class Backoff {
   readonly #clock: Clock;
+  readonly #shortTries: number;
   #tries = 0;
 
-  constructor(clock: Clock) {
+  /** After `shortTries` tries the wait is the longest one. */
+  constructor(clock: Clock, shortTries = Number.POSITIVE_INFINITY) {
     this.#clock = clock;
+    this.#shortTries = shortTries;
   }
 
   /** Milliseconds: first anything up to 0.8 s, then 0.8, 1.6, … 30 s (at most `lastMs`) and up to nine tenths more. */
   next(lastMs = LAST_MS): number {
     const tries = this.#tries++;
     if (tries === 0) return this.#clock.random() * Math.min(FIRST_MS, lastMs);
-    const base = Math.min(FIRST_MS * 2 ** Math.min(tries - 1, 10), lastMs);
+    const base = tries < this.#shortTries ? Math.min(FIRST_MS * 2 ** Math.min(tries - 1, 10), lastMs) : lastMs;
     return base * (1 + SPREAD * this.#clock.random());
   }
 

@@ -46,8 +46,8 @@ export interface Target {
 const PAGE_LIMIT = 500;
 /** etcd holds objects to 1.5 MiB; as JSON with every byte escaped they stay below this. */
 const MAX_OBJECT_BYTES = 8 << 20;
-/** A live server sends a bookmark every minute. */
-const IDLE_MS = 90_000;
+/** A live server sends a bookmark every minute; a silent one is to be found within a minute and a half. */
+const IDLE_MS = 80_000;
 const WATCH_SEC = 300;
 const HEALTHY_MS = 1_000;
 const JSON_TYPE = "application/json";

@@ -65,6 +65,8 @@ export interface ReflectorStatus {
   readonly counters: Readonly<Record<string, number>>;
 }
 
+/** A list costs a server much: where the fifth in a row did not help, one or two a minute must do. */
+const SHORT_RELISTS = 4;
 /** Relists at least this far apart are no storm. */
 const CALM_MS = 120_000;
 /** A server that ends watches cleanly at once is not overloaded: events must not wait long for the next one. */
@@ -114,7 +116,7 @@ export class Reflector<T> {
     this.#pool = options.pool;
     this.#clock = options.clock;
     this.#retry = new Backoff(options.clock);
-    this.#relist = new Backoff(options.clock);
+    this.#relist = new Backoff(options.clock, SHORT_RELISTS);
     const { signal } = this.#abort;
     this.#requests = new ListWatch({
       resource: options.resource,

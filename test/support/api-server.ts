@@ -5,9 +5,10 @@
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import type { ServerTls } from "./certificates.ts";
 
 export type ApiObject = {
-  metadata: { name: string; namespace: string; resourceVersion?: string } & Record<string, unknown>;
+  metadata: { name: string; namespace?: string; resourceVersion?: string } & Record<string, unknown>;
 } & Record<string, unknown>;
 
 const RESOURCES = ["services", "endpointslices", "nodes", "servicecidrs"] as const;
@@ -62,7 +63,15 @@ export class FaultApiServer {
   /** Page tokens given out from now on are expired when they come back. */
   expireTokens = false;
   pageSize = 0;
+  /** Every answer begins so much later. */
+  delayMs = 0;
+  /** Connections are reset as they come. */
+  refusing = false;
+  /** The only token that is let in; null: any. */
+  token: string | null = null;
   connections = 0;
+  /** Connections reset by `refusing`. */
+  refused = 0;
   /** Stays the same after stop. */
   port = 0;
   readonly #server: http.Server | https.Server;
@@ -73,11 +82,19 @@ export class FaultApiServer {
   #version = 100;
   #oldest = 0;
 
-  private constructor(tls: { key: string; cert: string } | null) {
-    const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response);
+  private constructor(tls: ServerTls | null) {
+    const handle = (request: IncomingMessage, response: ServerResponse) => {
+      if (this.delayMs === 0) this.#handle(request, response);
+      else setTimeout(() => this.#handle(request, response), this.delayMs);
+    };
     this.#server = tls === null ? http.createServer(handle) : https.createServer(tls, handle);
     this.#server.on(tls === null ? "connection" : "secureConnection", () => this.connections++);
     this.#server.on("connection", (socket: Socket) => {
+      if (this.refusing) {
+        this.refused++;
+        socket.resetAndDestroy();
+        return;
+      }
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
     });
@@ -85,7 +102,7 @@ export class FaultApiServer {
 
   /** `version`: what a server that comes back goes on from. */
   static async start(
-    options: { port?: number; version?: number; tls?: { key: string; cert: string } } = {},
+    options: { port?: number; version?: number; tls?: ServerTls | null } = {},
   ): Promise<FaultApiServer> {
     const server = new FaultApiServer(options.tls ?? null);
     server.#version = options.version ?? server.#version;
@@ -104,6 +121,11 @@ export class FaultApiServer {
   /** Of the last change. */
   get version(): number {
     return this.#version;
+  }
+
+  /** New connections are shown this certificate. */
+  present(tls: ServerTls): void {
+    (this.#server as https.Server).setSecureContext(tls);
   }
 
   get openSockets(): number {
@@ -168,8 +190,8 @@ export class FaultApiServer {
   }
 
   /** Resets the connections of the open watches. */
-  resetWatches(): void {
-    for (const watch of this.#watches) watch.response.socket?.resetAndDestroy();
+  resetWatches(resource?: Resource): void {
+    for (const watch of this.#open(resource)) watch.response.socket?.resetAndDestroy();
   }
 
   #open(resource?: Resource): OpenWatch[] {
@@ -200,6 +222,10 @@ export class FaultApiServer {
     };
     this.requests.push(seen);
     if (this.intercept?.(seen, response)) return;
+    if (this.token !== null && seen.authorization !== `Bearer ${this.token}`) {
+      sendStatus(response, 401, "Unauthorized");
+      return;
+    }
     if (query.has("fieldSelector") && !this.fieldSelectors && seen.kind !== "one")
       sendStatus(response, 400, "field label not supported: spec.clusterIP");
     else if (seen.kind === "watch" || seen.kind === "watch-list") this.#watch(seen, response);
@@ -299,5 +325,5 @@ function bookmarkLine(version: number, annotations: Record<string, string> = {})
 }
 
 function keyOf(object: ApiObject): string {
-  return `${object.metadata.namespace}/${object.metadata.name}`;
+  return `${object.metadata.namespace ?? ""}/${object.metadata.name}`;
 }

@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // Several API servers: order, rotation, TLS names, and the memory of them for a cold start.
 
-import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { KubernetesSource } from "../../../src/source/kubernetes.ts";
 import { type KnownServers, recallServers, rememberServers, ServerPool } from "../../../src/source/servers.ts";
 import { FaultApiServer } from "../../support/api-server.ts";
+import { CertificateAuthority, type ServerTls } from "../../support/certificates.ts";
 import { kubeconfig, service, slice } from "./objects.ts";
 import { RecordingSink } from "./recording-sink.ts";
 import { ScaledClock } from "./scaled-clock.ts";
 
 const NONE: KnownServers = { endpoints: [], serviceAddresses: [] };
 let certificates: string;
+let authority: CertificateAuthority;
+/** One CA for all. */
+const issued = new Map<string, ServerTls>();
 let directory: string;
 let source: KubernetesSource | null = null;
 const servers: FaultApiServer[] = [];
 
 beforeAll(() => {
   certificates = mkdtempSync(join(tmpdir(), `portolan-certificates-${process.pid}-`));
-  makeCertificate("ip", "IP:127.0.0.1");
-  makeCertificate("name", "DNS:api.cluster.test");
-  makeCertificate("service", "IP:10.96.0.1");
-  makeCertificate("other", "IP:192.0.2.1");
+  authority = new CertificateAuthority(certificates);
+  const names = { ip: "IP:127.0.0.1", name: "DNS:api.cluster.test", service: "IP:10.96.0.1", other: "IP:192.0.2.1" };
+  for (const [name, subject] of Object.entries(names)) issued.set(name, authority.issue(subject));
 });
 
 afterAll(() => rmSync(certificates, { recursive: true, force: true }));
@@ -40,26 +42,10 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** One CA for all; a leaf for the names. */
-function makeCertificate(name: string, names: string): void {
-  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: certificates, stdio: "ignore" });
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  if (name === "ip")
-    openssl("req", "-x509", ...key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2");
-  openssl("req", "-new", ...key, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", "/CN=leaf");
-  writeFileSync(join(certificates, `${name}.ext`), `subjectAltName=${names}`);
-  const ca = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"];
-  openssl("x509", "-req", "-in", `${name}.csr`, ...ca, "-out", `${name}.crt`, "-extfile", `${name}.ext`);
-}
-
-const pem = (file: string) => readFileSync(join(certificates, file), "utf8");
-const ca = () => Buffer.from(pem("ca.crt")).toString("base64");
+const ca = () => Buffer.from(authority.certificate).toString("base64");
 
 async function serve(certificate: string, port = 0): Promise<FaultApiServer> {
-  const server = await FaultApiServer.start({
-    port,
-    tls: { key: pem(`${certificate}.key`), cert: pem(`${certificate}.crt`) },
-  });
+  const server = await FaultApiServer.start({ port, tls: issued.get(certificate) ?? null });
   servers.push(server);
   server.put("services", service("kubernetes", "10.96.0.1", "default"));
   const endpoints = slice("kubernetes", ["127.0.0.1"], "kubernetes", "default");
@@ -201,7 +187,7 @@ test("token and CA rotate in the middle of a watch: the next request uses the ne
   const server = await serve("ip");
   mkdirSync(join(directory, "state"));
   writeFileSync(join(directory, "token"), "one");
-  writeFileSync(join(directory, "ca.crt"), pem("ca.crt"));
+  writeFileSync(join(directory, "ca.crt"), authority.certificate);
   const sink = new RecordingSink();
   const path = kubeconfig(directory, server.url, {
     user: { tokenFile: "token" },
@@ -215,7 +201,7 @@ test("token and CA rotate in the middle of a watch: the next request uses the ne
   server.endWatches();
   await sink.until(() => server.openWatches === 2 && server.count("watch") === 2);
   expect(server.connections).toBe(connections);
-  writeFileSync(join(directory, "ca.crt"), `${pem("ca.crt")}${pem("ca.crt")}`);
+  writeFileSync(join(directory, "ca.crt"), authority.certificate.repeat(2));
   server.endWatches();
   await sink.until(() => server.openWatches === 2 && server.count("watch") === 4);
   expect(server.connections).toBe(connections + 2);

@@ -83,6 +83,8 @@ test("backoff: at once, then doubling to half a minute and up to nine tenths mor
   expect(waits.slice(0, 3)).toEqual([800, 1520, 3040]);
   expect(Math.max(...waits)).toBe(57_000);
   expect(Math.round(highest.next(5_000))).toBe(9_500);
+  const steep = new Backoff(new ScaledClock(1, () => 0), 3);
+  expect(Array.from({ length: 5 }, () => steep.next())).toEqual([0, 800, 1600, 30_000, 30_000]);
   lowest.reset();
   expect([lowest.next(), lowest.next()]).toEqual([0, 800]);
 });
