@@ -5,7 +5,7 @@ import { expect } from "vitest";
 import type { Unit } from "../../src/compile/unit.ts";
 import { Programmer, type ProgrammerOptions } from "../../src/program/programmer.ts";
 import { readTable, type Table } from "./lookup-guard.ts";
-import { anyPortLines, mapLines, wantedAnyPorts } from "./map-lines.ts";
+import { anyPortLines, mapLines, rangeLines, wantedAnyPorts } from "./map-lines.ts";
 import { emptyMemory, frontendText, MemoryMaps, type MemoryState } from "./memory-maps.ts";
 
 export const options: ProgrammerOptions = { bindGuard: (role) => role !== "clusterIP" };
@@ -30,6 +30,7 @@ export async function expectEqualToFresh(
   const fresh = await freshMaps(units);
   expect(mapLines(port)).toEqual(mapLines(fresh));
   expect(anyPortLines(port)).toEqual(wantedAnyPorts(fresh));
+  expect(rangeLines(port)).toEqual(rangeLines(fresh));
   expect(memory.names.size).toBe(units.length);
   const endpoints = units.reduce((sum, unit) => sum + unit.endpoints.length / 20, 0);
   expect(programmer.status()).toMatchObject({

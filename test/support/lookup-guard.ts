@@ -8,6 +8,7 @@ import type { MapPort, NameRow } from "../../src/datapath/port.ts";
 import { extentSize } from "../../src/program/allocator.ts";
 import { endpointText, isMember, pickable, type SetBit } from "./map-lines.ts";
 import { frontendText, MemoryMaps, type MemoryState, usedRuns } from "./memory-maps.ts";
+import { type Admissions, RangeGuard, readAdmissions } from "./range-guard.ts";
 
 /** From where a frontend is called; each has its own policy bit. */
 const VIEWS = { node: FRONTEND.INTERNAL_LOCAL, outside: FRONTEND.EXTERNAL_LOCAL } as const;
@@ -25,8 +26,10 @@ export interface Table {
   readonly frontends: ReadonlyMap<string, Served>;
   /** Endpoints of both sets, by unit. */
   readonly members: ReadonlyMap<string, ReadonlySet<string>>;
+  /** By key, of load balancer addresses. */
+  readonly admissions: Admissions;
 }
-const NOTHING: Table = { frontends: new Map(), members: new Map() };
+const NOTHING: Table = { frontends: new Map(), members: new Map(), admissions: new Map() };
 
 /** An extent that was published, held by a reader until a grace period has passed since its end. */
 interface Held {
@@ -49,6 +52,7 @@ export class LookupGuard {
   readonly violations: string[] = [];
   readonly #memory: MemoryState;
   readonly #port: MapPort;
+  readonly #ranges: RangeGuard;
   #before: Table = NOTHING;
   #after: Table = NOTHING;
   #excused: ReadonlySet<string> = new Set();
@@ -60,6 +64,7 @@ export class LookupGuard {
   constructor(memory: MemoryState) {
     this.#memory = memory;
     this.#port = new MemoryMaps(memory);
+    this.#ranges = new RangeGuard(this.#port);
     this.#followWords();
   }
 
@@ -72,6 +77,7 @@ export class LookupGuard {
     this.#before = readTable(this.#port);
     this.#after = after;
     this.#excused = excused;
+    this.#ranges.expect(after.admissions, (frontend) => excused.has(`node ${frontend}`));
   }
 
   afterStore(operation: string): void {
@@ -79,6 +85,7 @@ export class LookupGuard {
     try {
       this.#followWords();
       this.#checkTable();
+      this.#ranges.check(this.#stores);
       this.#checkHeld();
       this.#checkRuns();
     } catch (error) {
@@ -91,6 +98,7 @@ export class LookupGuard {
     const begin = this.#stores;
     await new Promise((resolve) => setImmediate(resolve));
     this.#held = this.#held.filter(({ endedAt }) => endedAt === null || endedAt > begin);
+    this.#ranges.passed(begin);
     this.#left = this.#left.filter(({ at }) => at > begin);
   }
 
@@ -213,7 +221,7 @@ export function readTable(port: MapPort): Table {
       frontends.set(`${view} ${frontendText(row)}`, { unit, local, endpoints: new Set(local ? near : cluster) });
     }
   }
-  return { frontends, members };
+  return { frontends, members, admissions: readAdmissions(port) };
 }
 
 function unitOf(serviceId: number, name: NameRow | undefined): string {

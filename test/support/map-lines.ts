@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the maps serve, read as a program reads them (row, word, slots, backends), in the lines of scenario.ts.
 
-import { ENDPOINT_STRIDE, type FrontendRole } from "../../src/compile/unit.ts";
+import { ENDPOINT_STRIDE, type FrontendRole, type UnitRanges } from "../../src/compile/unit.ts";
 import { parseExtentWord } from "../../src/datapath/extent.ts";
 import { ALGORITHM, BACKEND, FRONTEND } from "../../src/datapath/layout.ts";
 import type { FrontendRow, MapPort, NameRow } from "../../src/datapath/port.ts";
@@ -9,6 +9,7 @@ import { compareAddresses, familyOf, formatAddress } from "../../src/model/addre
 import type { Protocol } from "../../src/model/types.ts";
 import { isRetired } from "../../src/program/backend-book.ts";
 import { rolesOf } from "../../src/program/frontend-table.ts";
+import { prefixText } from "../../src/program/source-ranges.ts";
 import { formatLine, place } from "./scenario.ts";
 
 export type SetBit = 1 | 2;
@@ -76,8 +77,28 @@ function linesOf(port: MapPort, row: FrontendRow, name: NameRow | undefined): st
       local: setOf(port, serviceId, BACKEND.LOCAL),
       draining: inOrder(port, serving),
       affinitySec: port.service(serviceId).affinitySec,
+      sourceRanges: rangesOf(port, row),
     }),
   );
+}
+
+/** What the row and the trie say together; prefixes that no row demands are not told. */
+function rangesOf(port: MapPort, { serviceId, flags }: FrontendRow): UnitRanges | null {
+  if ((flags & FRONTEND.SOURCE_RANGES) === 0) return null;
+  const prefixes = [...port.sourceRanges()].filter((range) => range.serviceId === serviceId).map(prefixText);
+  return {
+    allowHost: (flags & FRONTEND.ALLOW_HOST) !== 0,
+    allowPods: (flags & FRONTEND.ALLOW_PODS) !== 0,
+    prefixes: prefixes.sort(),
+  };
+}
+
+/** Every row of the trie, by its service's name. */
+export function rangeLines(port: MapPort): string[] {
+  const names = new Map(port.names());
+  return [...port.sourceRanges()]
+    .map((range) => `${names.get(range.serviceId)?.name ?? range.serviceId} ${prefixText(range)}`)
+    .sort();
 }
 
 /** The lines of the maps, sorted. */

@@ -2,7 +2,8 @@
 // Random histories of desired units: few names, addresses and endpoints, so that they collide, move and come back.
 
 import fc from "fast-check";
-import type { Frontend, Unit } from "../../src/compile/unit.ts";
+import type { Frontend, Unit, UnitRanges } from "../../src/compile/unit.ts";
+import { PREFIXES } from "./range-guard.ts";
 import { frontend, makeUnit } from "./units.ts";
 
 interface Spec {
@@ -15,6 +16,7 @@ interface Spec {
   readonly emptyLocal: "reject" | "drop";
   readonly affinitySec: number;
   readonly udp: boolean;
+  readonly sourceRanges: UnitRanges | null;
 }
 
 const NAMES = ["a/web:http", "a/web:dns", "b/api", "c/db:sql", "c/cache:c"];
@@ -22,6 +24,12 @@ const NAMES = ["a/web:http", "a/web:dns", "b/api", "c/db:sql", "c/cache:c"];
 const endpoint = fc
   .tuple(fc.integer({ min: 1, max: 14 }), fc.constantFrom("cs", "cs", "cls", "cls", "ls", "s", "c", "cl"))
   .map(([host, flags]) => `10.1.0.${host}:8080/${flags}`);
+
+const ranges: fc.Arbitrary<UnitRanges> = fc.record({
+  allowHost: fc.boolean(),
+  allowPods: fc.boolean(),
+  prefixes: fc.subarray([...PREFIXES]),
+});
 
 const spec: fc.Arbitrary<Spec> = fc.record({
   name: fc.constantFrom(...NAMES),
@@ -33,6 +41,7 @@ const spec: fc.Arbitrary<Spec> = fc.record({
   emptyLocal: fc.constantFrom("reject", "drop"),
   affinitySec: fc.constantFrom(0, 10800),
   udp: fc.boolean(),
+  sourceRanges: fc.option(ranges),
 });
 
 /** Each step is the whole of what is asked for: units in which no two have a frontend in common. */
@@ -51,7 +60,8 @@ function resolve(specs: readonly Spec[]): Unit[] {
       return !taken.has(key) && taken.add(key);
     });
     const { name, endpoints, emptyLocal, affinitySec } = wanted;
-    return makeUnit({ name, endpoints, emptyLocal, affinitySec, frontends, protocol, family: 4 });
+    const sourceRanges = frontends.some(({ role }) => role === "loadBalancer") ? wanted.sourceRanges : null;
+    return makeUnit({ name, endpoints, emptyLocal, affinitySec, sourceRanges, frontends, protocol, family: 4 });
   });
   return units.filter((unit) => unit.frontends.length > 0);
 }

@@ -14,7 +14,12 @@ import { frontend, makeUnit } from "../../support/units.ts";
 const hosts = (net: number, count: number): string[] =>
   Array.from({ length: count }, (_, i) => `10.1.${net}.${i + 1}:80`);
 const unit = (n: number, endpoints: number) =>
-  makeUnit({ name: `a/s${n}:p`, clusterIp: `10.96.0.${n}`, endpoints: hosts(n, endpoints) });
+  makeUnit({
+    name: `a/s${n}:p`,
+    clusterIp: `10.96.0.${n}`,
+    endpoints: hosts(n, endpoints),
+    sourceRanges: { allowHost: false, allowPods: false, prefixes: [`10.${n}.0.0/16`, `10.${n}.1.0/24`] },
+  });
 
 async function startWith(capacity: Partial<Capacity>) {
   const memory = emptyMemory(capacity);
@@ -29,6 +34,7 @@ const CASES: readonly [string, Partial<Capacity>, string][] = [
   ["service ids", { services: 3 }, "pt_services is full: 2 of 2 ids in use"],
   ["backend ids", { backends: 11 }, "pt_backends is full: 5 of 10 ids wanted, 10 in use"],
   ["slots", { slots: 12 }, "pt_slots has no run of 5 free slots: 10 of 12 in use"],
+  ["source ranges", { sourceRanges: 5 }, "pt_src_ranges is full: 2 prefixes wanted, 4 of 5 in use"],
   ["frontends", { frontends: 5 }, "pt_frontends is full: 2 rows wanted, 4 of 5 in use"],
 ];
 
@@ -44,6 +50,7 @@ test.each(CASES)(
     expect(programmer.status().pending).toEqual(report.refused);
     expect(mapLines(port).map((line) => line.split(" ")[0])).toEqual(["a/s1:p", "a/s2:p"]);
     expect([...memory.names.values()].map(({ name }) => name)).toEqual(["a/s1:p", "a/s2:p"]);
+    expect(memory.sourceRanges.size).toBe(4);
     const writes = port.writes;
     expect(programmer.apply({ upserted: [unit(1, 5)], removed: [] })).toMatchObject({ unchanged: 1, refused: [] });
     expect(port.writes).toBe(writes);
