@@ -62,7 +62,8 @@ export class RangeGuard {
     }
     for (const { frontend, entries, ...row } of this.#held) {
       const unit = unitOf(this.#port, row.serviceId);
-      if (entries.every((entry) => entry?.unit === unit)) this.#compare(frontend, admittedBy(this.#port, row), entries);
+      const steady = entries.length > 0 && entries.every((entry) => entry?.unit === unit);
+      if (steady) this.#compare(frontend, admittedBy(this.#port, row), entries);
     }
   }
 
@@ -90,7 +91,9 @@ export class RangeGuard {
       if (held.endedAt === null) now.delete(held.frontend);
     }
     for (const [frontend, { serviceId, flags }] of now) {
-      const entries = [this.#before.get(frontend), this.#after.get(frontend)];
+      const unit = unitOf(this.#port, serviceId);
+      const sides = [this.#before.get(frontend), this.#after.get(frontend)];
+      const entries = sides.filter((side) => side?.unit === unit);
       this.#held.push({ frontend, serviceId, flags, entries, endedAt: null });
     }
   }
