@@ -135,6 +135,18 @@ export class PinDirectory implements Disposable {
     this.#made.unshift(dir);
   }
 
+  /** Makes the directories that somebody removed while they were in use, and takes the lock of a new one. */
+  restore(): void {
+    const { root, version, maps, links, progs } = this.paths;
+    if (!existsSync(root)) {
+      mkdirSync(root, { mode: 0o700 });
+      const lock = lockDirectory(root);
+      this[Symbol.dispose]();
+      this.#lock = lock;
+    }
+    for (const dir of [version, maps, links, progs]) if (!existsSync(dir)) mkdirSync(dir, { mode: 0o700 });
+  }
+
   /** Removes the directories that this start made, as far as they are empty. */
   undo(): void {
     for (const dir of this.#made) if (readdirSync(dir).length === 0) rmdirSync(dir);

@@ -4,7 +4,8 @@
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { BpfError, BpfLink, BpfMap, BpfObject, Btf } from "libbpf-ts";
+import { BpfError, BpfLink, BpfMap, BpfObject, type BpfProgram, Btf } from "libbpf-ts";
+import { auditLinks, auditPins, type Hook, type Mender, type Pinned, replacePin } from "./pin-audit.ts";
 import type { PinDirectory, PinPaths } from "./pins.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -158,11 +159,15 @@ export class Programs implements Disposable {
   readonly #paths: PinPaths;
   readonly #cgroup: string;
   readonly #staged: boolean;
+  readonly #pins: PinDirectory;
+  /** By program: what activate() attached. */
+  readonly #hooks = new Map<string, Hook>();
   /** Undoes what this start made, newest first. */
   readonly #undo: (() => void)[] = [];
 
   /** Throws Refusal for maps that do not match, BpfError with the verifier's log if the programs do not load. */
   constructor(options: InstallOptions) {
+    this.#pins = options.pins;
     this.#paths = options.pins.paths;
     this.#cgroup = options.cgroup;
     finishSwap(this.#paths);
@@ -184,8 +189,10 @@ export class Programs implements Disposable {
       this.#undo.push(() => removeDir(this.#paths.maps));
     if (this.#staged) this.#swapMaps();
     for (const { name, expectedAttachType } of this.object.programs) {
-      this.#attach(name, expectedAttachType);
-      replacePin(join(this.#paths.progs, name), (path) => this.object.program(name).pin(path));
+      const program = this.object.program(name);
+      const link = this.#attach(name, program, expectedAttachType);
+      this.#hooks.set(name, { program, programId: program.info.id, attachType: expectedAttachType, link });
+      replacePin(join(this.#paths.progs, name), (path) => program.pin(path));
     }
     for (const dir of [this.#paths.links, this.#paths.progs]) this.#removeStale(dir);
   }
@@ -201,25 +208,47 @@ export class Programs implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    for (const { link, program } of this.#hooks.values()) {
+      link.close();
+      program.close();
+    }
     this.object.close();
     for (const map of this.#maps.values()) map.close();
   }
 
-  #attach(name: string, attachType: string): void {
-    const program = this.object.program(name);
+  /** Puts programs back on hooks that somebody took them off. */
+  auditLinks(mender: Mender): void {
+    if (this.#hooks.size > 0) auditLinks(this.#pinned(), mender);
+  }
+
+  /** Puts back what is missing of links and pins, or of which there is something else. */
+  audit(mender: Mender): void {
+    if (this.#hooks.size === 0) return;
+    this.#pins.restore();
+    auditLinks(this.#pinned(), mender);
+    auditPins(this.#pinned(), mender);
+  }
+
+  #pinned(): Pinned {
+    return { paths: this.#paths, cgroup: this.#cgroup, maps: this.#maps, hooks: this.#hooks };
+  }
+
+  #attach(name: string, program: BpfProgram, attachType: string): BpfLink {
     const path = join(this.#paths.links, name);
     const existed = existsSync(path);
     if (existed) {
-      using link = BpfLink.open(path);
+      const link = BpfLink.open(path);
       if (link.info.cgroupId === statSync(this.#cgroup, { bigint: true }).ino) {
         link.update(program);
-        return;
+        return link;
       }
+      link.close();
     }
     // None yet, of another cgroup, or of one that is gone: the new one is there before the old one goes.
-    using link = program.attachCgroup(this.#cgroup, attachType);
+    const link = program.attachCgroup(this.#cgroup, attachType);
     replacePin(path, (pin) => link.pin(pin));
     if (!existed) this.#undo.push(() => unlinkSync(path));
+    return link;
   }
 
   #pinMaps(dir: string, but: ReadonlyMap<string, BpfMap>): void {
@@ -302,12 +331,4 @@ function removeDir(dir: string): void {
   if (!existsSync(dir)) return;
   for (const name of readdirSync(dir)) unlinkSync(join(dir, name));
   rmdirSync(dir);
-}
-
-/** Pins beside the path, then moves over it: the name never points at nothing. */
-function replacePin(path: string, pin: (path: string) => void): void {
-  const fresh = `${path}-new`;
-  if (existsSync(fresh)) unlinkSync(fresh);
-  pin(fresh);
-  renameSync(fresh, path);
 }

@@ -6,7 +6,7 @@
 import type { MapPort } from "../datapath/port.ts";
 import { auditFrontends } from "./audit-frontends.ts";
 import { auditUnit, auditUnusedIds } from "./audit-units.ts";
-import { Findings } from "./findings.ts";
+import type { Findings } from "./findings.ts";
 import type { Picture } from "./picture.ts";
 import type { UnitState } from "./unit-state.ts";
 
@@ -31,23 +31,22 @@ export class Audit {
 
   /**
    * One audit, a short step at a time; whatever else may happen between the steps. While nothing was written since the
-   * last one that found nothing, it is enough that the maps' digest is the same. Throws BrokenPicture.
+   * last one that found nothing, it is enough that the maps' digest is the same. Throws BrokenPicture; or BpfError, if the
+   * maps cannot be read.
    */
-  *run(): Generator<void, Findings> {
+  *run(findings: Findings): Generator<void, void> {
     const { audit } = this.#port;
-    const findings = new Findings();
     this.#auditBits(findings);
     const { writes } = this.#port;
     const { serviceIds, backends } = this.#picture;
     const digest = yield* audit.digest({ services: serviceIds.end, backends: backends.end });
     const clean = this.#clean;
-    if (clean?.writes === writes && this.#port.writes === writes && clean.digest === digest) return findings;
+    if (clean?.writes === writes && this.#port.writes === writes && clean.digest === digest) return;
     this.#clean = null;
     yield* this.#compare(findings);
     // The digest is from before: damage that came after its place was compared will show in the next one.
     const untouched = this.#port.writes === writes && findings.failed === 0;
     if (untouched) this.#clean = { writes, digest };
-    return findings;
   }
 
   *#compare(findings: Findings): Generator<void> {

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import type { Unit } from "../../../src/compile/unit.ts";
 import { NODE_ADDR } from "../../../src/datapath/layout.ts";
 import { addressBytes } from "../../../src/model/address.ts";
-import type { Findings, MapDamage } from "../../../src/program/findings.ts";
+import { Findings, type MapDamage } from "../../../src/program/findings.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { damage, random } from "../../support/damage.ts";
 import { expectEqualToFresh, options } from "../../support/fresh-maps.ts";
@@ -39,11 +39,9 @@ async function programmed(faults: Faults = {}) {
 }
 
 function audit(programmer: Programmer): Findings {
-  const steps = programmer.audit.run();
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-  }
+  const findings = new Findings();
+  for (const _ of programmer.audit.run(findings));
+  return findings;
 }
 
 /** Everything that counts, as text; connections and their counts are the programs'. */
@@ -112,7 +110,8 @@ test("twin: without an audit the damage stays", async () => {
 /** Lets an audit take some steps. */
 class Stepping {
   readonly #programmer: Programmer;
-  #steps: Generator<void, Findings> | null = null;
+  #findings = new Findings();
+  #steps: Generator<void, void> | null = null;
   readonly found: string[] = [];
 
   constructor(programmer: Programmer) {
@@ -121,11 +120,11 @@ class Stepping {
 
   step(count: number): void {
     for (let i = 0; i < count; i++) {
-      this.#steps ??= this.#programmer.audit.run();
-      const step = this.#steps.next();
-      if (!step.done) continue;
-      this.found.push(...step.value.examples);
-      if (step.value.failure !== null) this.found.push(step.value.failure);
+      this.#steps ??= this.#programmer.audit.run(this.#findings);
+      if (!this.#steps.next().done) continue;
+      this.found.push(...this.#findings.examples);
+      if (this.#findings.failure !== null) this.found.push(this.#findings.failure);
+      this.#findings = new Findings();
       this.#steps = null;
     }
   }
