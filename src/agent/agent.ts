@@ -16,7 +16,9 @@ import { NodePorts } from "./node-ports.ts";
 import { Pipeline } from "./pipeline.ts";
 import { preflight, refusals } from "./preflight.ts";
 import type { Finding } from "./report.ts";
+import type { Servers } from "./servers.ts";
 import { sourceWatcher } from "./source-log.ts";
+import { massDeletionEvent } from "./warnings.ts";
 
 const OOM_SCORE = "-998";
 
@@ -25,6 +27,8 @@ export interface AgentOptions {
   readonly version: string;
   /** Replace pinned maps that do not match instead of refusing. */
   readonly recreateMaps: boolean;
+  /** The command line's flags by name, for people who ask; left out: there was none. */
+  readonly flags?: Readonly<Record<string, string>>;
   /** Ends the agent. */
   readonly stop: AbortSignal;
 }
@@ -46,7 +50,11 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const node = (config.hostnameOverride ?? hostname()).trim().toLowerCase();
   log.info({ version, node, source: config.source, pid: process.pid }, "portolan starts");
   // What cannot work without the user's help is told before anything is touched.
-  const source = await openSource(config, node, log);
+  // Loaded by whoever runs an agent, and not by every command.
+  const { Servers } = await import("./servers.ts");
+  const servers = new Servers({ flags: {}, ...options, node, startedMs, log });
+  const source = await openSource(config, { node, log, servers });
+  servers.useWriter(source.change);
   const { cgroup, warnings } = admit(config);
   for (const warning of warnings) log.warn(warning);
   lowerOomScore(log);
@@ -63,11 +71,13 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     "/v1/status": () => pipeline?.report() ?? null,
   };
   const installation = await install({ ...options, cgroup, bindGuard: nodePorts.bindGuard, answers, log });
-  pipeline = new Pipeline({ config, version, node, cgroup, startedMs, source, installation, nodePorts, warnings, log });
+  const parts = { source, installation, nodePorts, servers };
+  pipeline = new Pipeline({ config, version, node, cgroup, startedMs, ...parts, warnings, log });
   try {
     await pipeline.run(stop);
     log.info({ signal: stop.reason }, "portolan stops; the datapath stays in place");
   } finally {
+    await servers.close();
     await pipeline.stop();
     await installation.close();
   }
@@ -84,17 +94,26 @@ function admit(config: Config): { readonly cgroup: string; readonly warnings: re
 const textOf = ({ check, found, mend }: Finding): string => `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`;
 
 /** Throws SourceConfigError for a folder or a kubeconfig that is not there or not usable. */
-async function openSource(config: Config, nodeName: string, log: Logger): Promise<Source> {
+async function openSource(config: Config, around: Around): Promise<Source> {
   const { serviceProxyName } = config;
-  const whose = { nodeName, serviceProxyName };
+  const { node, log, servers } = around;
+  const whose = { nodeName: node, serviceProxyName };
   if (config.source.startsWith("dir:"))
     return new ManifestSource({ path: config.source.slice("dir:".length), ...whose });
   // The client's packages are only paid for by who talks to an API server.
   const { KubernetesSource } = await import("../source/kubernetes.ts");
   const { kubeconfig, apiServers, stateDir, confirmMassDeletion } = config;
-  const watcher = sourceWatcher(log);
-  const options = { kubeconfig, servers: apiServers, stateDir, confirmMassDeletion, watcher };
+  const watcher = sourceWatcher(log, (notice) => servers.event(massDeletionEvent(node, notice)));
+  const onRequest = servers.client.request;
+  const options = { kubeconfig, servers: apiServers, stateDir, confirmMassDeletion, watcher, onRequest };
   return await KubernetesSource.load({ ...options, ...whose });
+}
+
+/** Whom a source tells besides its sink. */
+interface Around {
+  readonly node: string;
+  readonly log: Logger;
+  readonly servers: Servers;
 }
 
 function lowerOomScore(log: Logger): void {

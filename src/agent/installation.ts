@@ -10,6 +10,7 @@ import { socketObject } from "../datapath/object-file.ts";
 import { PinDirectory } from "../datapath/pins.ts";
 import { Programs } from "../datapath/programs.ts";
 import { Refusal } from "../datapath/refusal.ts";
+import { readStats } from "../datapath/stats.ts";
 import { ownNetnsCookie } from "../node/kernel.ts";
 import type { BindGuard } from "../program/frontend-table.ts";
 import { Programmer } from "../program/programmer.ts";
@@ -28,6 +29,8 @@ export interface InstallationOptions {
 export interface Installation {
   readonly programs: Programs;
   readonly programmer: Programmer;
+  /** What the programs did so far, by reason. */
+  verdicts(): ReadonlyMap<string, bigint>;
   /** Closes everything; programs, links and maps stay pinned. */
   close(): Promise<void>;
 }
@@ -50,12 +53,15 @@ export async function install(options: InstallationOptions): Promise<Installatio
   if (programs.replaced === null) programs.activate();
   else
     log.warn({ reason: programs.replaced }, "maps are new: those in use go on serving until the new ones are filled");
+  const btf = made.use(programs.object.btf());
   made.move();
   return {
     programs,
     programmer,
+    verdicts: () => readStats(programs.object.map("pt_stats"), btf),
     async close() {
       await control.close();
+      btf.close();
       maps.close();
       programs[Symbol.dispose]();
       pins[Symbol.dispose]();

@@ -4,12 +4,14 @@
 
 import type { Logger } from "pino";
 import { Compiler } from "../compile/compile.ts";
+import { countNoLocal } from "../compile/local-endpoints.ts";
 import type { UnitDelta } from "../compile/unit.ts";
 import type { Config } from "../config/schema.ts";
 import { Store } from "../model/store.ts";
-import type { NodeFacts } from "../model/types.ts";
+import type { NodeFacts, ServiceKey } from "../model/types.ts";
 import { DeviceAddresses } from "../node/addresses.ts";
 import type { Source } from "../source/source.ts";
+import { Auditor } from "./audit.ts";
 import { addressTexts, cidrsOf, nodeAddresses, nodePortCidrs } from "./device-addresses.ts";
 import { HeapTrim } from "./heap-trim.ts";
 import type { Installation } from "./installation.ts";
@@ -19,8 +21,10 @@ import type { NodePorts } from "./node-ports.ts";
 import { NodeView } from "./node-view.ts";
 import { Problems } from "./problems.ts";
 import type { AgentReport } from "./report.ts";
+import type { PipelineFigures, Servers } from "./servers.ts";
 import { SourceLog } from "./source-log.ts";
 import { SyncLoop } from "./sync-loop.ts";
+import { capacityEvent, problemEvent } from "./warnings.ts";
 
 const TICK_MS = 1_000;
 const NOTHING: UnitDelta = { upserted: [], removed: [], problems: new Map() };
@@ -34,6 +38,7 @@ export interface PipelineOptions {
   readonly source: Source;
   readonly installation: Installation;
   readonly nodePorts: NodePorts;
+  readonly servers: Servers;
   readonly warnings: readonly string[];
   readonly log: Logger;
 }
@@ -47,9 +52,12 @@ export class Pipeline {
   readonly #node: NodeView;
   readonly #compiler: Compiler;
   readonly #loop: SyncLoop;
+  readonly #auditor: Auditor;
   readonly #sourceLog: SourceLog;
   readonly #leftovers: Leftovers;
   readonly #broken = Promise.withResolvers<never>();
+  /** The node is known and the servers are open, as far as they can be. */
+  #opened: Promise<void> = Promise.resolve();
   #addresses: DeviceAddresses | null = null;
   #tick: NodeJS.Timeout | null = null;
   #deviceAddresses: readonly Uint8Array[] = [];
@@ -61,7 +69,10 @@ export class Pipeline {
 
   constructor(options: PipelineOptions) {
     this.#options = options;
-    this.#problems = new Problems(options.log);
+    this.#problems = new Problems(options.log, (problem) => {
+      const event = problemEvent(options.node, problem);
+      if (event !== null) options.servers.event(event);
+    });
     const found = options.installation.programmer.status().recovered;
     this.#sourceLog = new SourceLog(options.log, found);
     this.#leftovers = new Leftovers({ ...options, found, confirm: options.config.confirmMassDeletion });
@@ -73,6 +84,7 @@ export class Pipeline {
       onFacts: (facts) => this.#setFacts(facts),
       onFatal: (error) => this.#broken.reject(error),
     });
+    this.#auditor = this.#makeAuditor(options);
     this.#compiler = new Compiler(this.#node.facts, {
       allowServiceExternalIps,
       externalIpsAllowed: cidrsOf(externalIpsAllowed),
@@ -85,12 +97,28 @@ export class Pipeline {
       compiler: this.#compiler,
       problems: this.#problems,
       latency: this.#latency,
-      onNode: (node) => this.#node.set(node),
+      watch: options.servers.watch,
+      onNode: (node) => {
+        options.servers.setNode(node);
+        this.#node.set(node);
+      },
       onServiceCidrs: (cidrs) => this.#setServiceCidrs(cidrs),
-      admit: () => this.#admit(),
+      admit: () => this.#opened,
       apply: (delta) => this.#apply(delta),
+      onDrained: () => this.#onDrained(),
       onSynced: () => this.#onSynced(),
       onComplete: () => this.#onComplete(),
+      onFatal: (error) => this.#broken.reject(error),
+    });
+    options.servers.useFigures(this.#figures());
+  }
+
+  #makeAuditor({ installation, config, log }: PipelineOptions): Auditor {
+    return new Auditor({
+      audit: installation.programmer.audit,
+      programs: installation.programs,
+      periodSec: config.auditPeriodSec,
+      log,
       onFatal: (error) => this.#broken.reject(error),
     });
   }
@@ -105,10 +133,18 @@ export class Pipeline {
     this.#addresses = new DeviceAddresses((addresses) => this.#setAddresses(addresses));
     this.#tick = setInterval(() => {
       this.#sourceLog.observe(source.status());
-      if (installation.programmer.wantsRetry) installation.programmer.retry();
+      if (installation.programmer.wantsRetry) {
+        this.#options.servers.watch.applied(installation.programmer.retry());
+        if (this.#loop.isSynced) this.#onDrained();
+      }
       if (this.#loop.isSynced) this.#heap.tick(performance.now() - this.#appliedMs);
     }, TICK_MS);
+    this.#opened = this.#open();
+    this.#opened.catch((error: unknown) => {
+      if (!this.#stopping.signal.aborted) this.#broken.reject(error);
+    });
     source.start(this.#loop);
+    this.#auditor.start();
     await Promise.race([stopped, this.#broken.promise]);
   }
 
@@ -118,21 +154,33 @@ export class Pipeline {
     this.#stopping.abort();
     if (this.#tick !== null) clearInterval(this.#tick);
     this.#addresses?.[Symbol.dispose]();
+    await this.#auditor.stop();
     await source.stop();
     this.#loop.stop();
     await installation.programmer.settled();
   }
 
   #apply(delta: UnitDelta): void {
-    const { installation, nodePorts, log } = this.#options;
+    const { installation, nodePorts, servers, node, log } = this.#options;
     nodePorts.add(delta);
-    const { added, changed, removed, refused, writes, writeMs, durationMs } = installation.programmer.apply(delta);
+    const report = installation.programmer.apply(delta);
+    const { added, changed, removed, refused, writes, writeMs, durationMs } = report;
+    servers.watch.applied(report);
     this.#writeMs += writeMs;
     this.#appliedMs = performance.now();
     nodePorts.drop(delta);
-    for (const { key, reason } of refused)
-      log.warn({ unit: key, reason }, "not programmed; tried again when there is room");
+    for (const unit of refused) {
+      log.warn({ unit: unit.key, reason: unit.reason }, "not programmed; tried again when there is room");
+      if (unit.capacity) servers.event(capacityEvent(node, unit));
+    }
     log.debug({ added, changed, removed, writes, durationMs }, "programmed");
+  }
+
+  /** What hangs on the state in the kernel follows it. */
+  #onDrained(): void {
+    const { servers } = this.#options;
+    const services = servers.watch.drained();
+    if (services !== null) servers.synced(this.#store, services);
   }
 
   #onSynced(): void {
@@ -155,9 +203,10 @@ export class Pipeline {
     nodePorts.giveBack();
   }
 
-  /** Only an API server has a Node that is worth waiting for. */
-  async #admit(): Promise<void> {
+  /** Only an API server has a Node that is worth waiting for; the servers open after that. */
+  async #open(): Promise<void> {
     if (this.#options.config.source === "kubernetes") await this.#node.wait(this.#stopping.signal);
+    await this.#options.servers.open();
   }
 
   #setAddresses(addresses: readonly Uint8Array[]): void {
@@ -165,28 +214,57 @@ export class Pipeline {
     const texts = addressTexts(addresses);
     this.#options.log.debug({ addresses: [...texts] }, "device addresses");
     this.#setNodeAddresses();
-    this.#loop.recompile(this.#compiler.setDeviceAddresses(texts));
+    this.#recompile(this.#compiler.setDeviceAddresses(texts));
   }
 
   #setFacts(facts: NodeFacts): void {
     this.#setNodeAddresses();
-    this.#loop.recompile(this.#compiler.setFacts(facts));
+    this.#recompile(this.#compiler.setFacts(facts));
   }
 
   #setServiceCidrs(cidrs: readonly string[]): void {
     this.#options.log.info({ cidrs }, "ServiceCIDRs");
-    const affected = this.#compiler.setServiceCidrs(cidrsOf(cidrs) ?? []);
+    this.#recompile(this.#compiler.setServiceCidrs(cidrsOf(cidrs) ?? []));
+  }
+
+  #recompile(affected: ReadonlySet<ServiceKey> | "all"): void {
+    if (affected !== "all" && affected.size === 0) return;
+    this.#options.servers.watch.recompile(affected === "all");
     this.#loop.recompile(affected === "all" ? this.#store.serviceKeys() : affected);
   }
 
   #setNodeAddresses(): void {
-    const { config, installation } = this.#options;
+    const { config, installation, servers } = this.#options;
     const answering = nodePortCidrs(config, this.#node.facts.primaryAddresses);
     installation.programmer.setNodeAddresses(nodeAddresses(this.#deviceAddresses, answering));
+    servers.setNodeAddresses(this.#deviceAddresses, answering);
+  }
+
+  #figures(): PipelineFigures {
+    const { source, installation, startedMs } = this.#options;
+    return {
+      programmer: () => installation.programmer.status(),
+      connections: () => installation.programmer.connections(),
+      verdicts: () => installation.verdicts(),
+      source: () => {
+        const { state, lastHeardNs, counters } = source.status();
+        const heardSec = Number(process.hrtime.bigint() - lastHeardNs) / 1e9;
+        const ageSec = lastHeardNs === 0n ? (Date.now() - startedMs) / 1_000 : heardSec;
+        return { connected: state === "synced", ageSec, counters };
+      },
+      objects: () => ({
+        services: this.#store.serviceCount,
+        endpointslices: this.#store.sliceCount,
+        endpoints: this.#store.endpointCount,
+      }),
+      problems: () => this.#problems.counts(),
+      noLocalEndpoints: () => (this.#loop.isSynced ? countNoLocal(this.#compiler.units()) : null),
+    };
   }
 
   report(): AgentReport {
-    const { config, version, node, cgroup, startedMs, source, installation, nodePorts, warnings } = this.#options;
+    const { config, version, node, cgroup, startedMs, source, installation, nodePorts, servers, warnings } =
+      this.#options;
     const { lastHeardNs, ...said } = source.status();
     const lastHeardSecAgo = lastHeardNs === 0n ? null : Number(process.hrtime.bigint() - lastHeardNs) / 1e9;
     const memory = process.memoryUsage();
@@ -200,6 +278,7 @@ export class Pipeline {
       syncSec: this.#syncSec,
       paths: { bpffs: config.bpffs, cgroup, runDir: config.runDir, stateDir: config.stateDir },
       source: { ...said, lastHeardSecAgo, awaySince: this.#sourceLog.awaySince },
+      servers: servers.addresses,
       objects: {
         services: this.#store.serviceCount,
         endpointSlices: this.#store.sliceCount,
@@ -207,6 +286,7 @@ export class Pipeline {
       },
       programmer: installation.programmer.status(),
       latency: this.#latency.report(),
+      audit: this.#auditor.report(),
       problems: this.#problems.all(),
       warnings,
       deviceAddresses: [...addressTexts(this.#deviceAddresses)].sort(),

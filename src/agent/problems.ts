@@ -6,10 +6,13 @@ import type { Problem, ServiceKey } from "../model/types.ts";
 
 export class Problems {
   readonly #log: Logger;
+  readonly #onNew: (problem: Problem) => void;
   readonly #bySubject = new Map<string, readonly Problem[]>();
 
-  constructor(log: Logger) {
+  /** `onNew` is told of each problem when it appears. */
+  constructor(log: Logger, onNew: (problem: Problem) => void = () => undefined) {
     this.#log = log;
+    this.#onNew = onNew;
   }
 
   /** What the source says of one object or file. An empty list clears. */
@@ -26,6 +29,13 @@ export class Problems {
     return [...this.#bySubject.values()].flat();
   }
 
+  /** How many there are, by kind of object. */
+  counts(): ReadonlyMap<Problem["kind"], number> {
+    const counts = new Map<Problem["kind"], number>();
+    for (const { kind } of [...this.#bySubject.values()].flat()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+    return counts;
+  }
+
   #set(subject: string, problems: readonly Problem[]): void {
     const known = new Set((this.#bySubject.get(subject) ?? []).map(textOf));
     if (problems.length === 0) {
@@ -33,7 +43,10 @@ export class Problems {
       return;
     }
     this.#bySubject.set(subject, problems);
-    for (const problem of problems) if (!known.has(textOf(problem))) this.#log.warn(problem, "not accepted");
+    for (const problem of problems.filter((problem) => !known.has(textOf(problem)))) {
+      this.#log.warn(problem, "not accepted");
+      this.#onNew(problem);
+    }
   }
 }
 

@@ -4,7 +4,9 @@
 import type { Problem } from "../model/types.ts";
 import type { ProgrammerStatus } from "../program/status.ts";
 import type { SourceStatus } from "../source/source.ts";
+import type { AuditReport } from "./audit.ts";
 import type { LatencyReport } from "./latency.ts";
+import type { ServerAddresses } from "./servers.ts";
 
 export interface AgentReport {
   readonly pid: number;
@@ -28,10 +30,12 @@ export interface AgentReport {
     /** RFC 3339; null while it can be reached. */
     readonly awaySince: string | null;
   };
+  readonly servers: ServerAddresses;
   readonly objects: { readonly services: number; readonly endpointSlices: number; readonly endpoints: number };
   readonly programmer: ProgrammerStatus;
   /** From a watch event's bytes to the maps, since the first sync. */
   readonly latency: LatencyReport;
+  readonly audit: AuditReport;
   readonly problems: readonly Problem[];
   /** What preflight and start-up warned of. */
   readonly warnings: readonly string[];

@@ -48,11 +48,13 @@ export class SourceLog {
 }
 
 /** What the API server's lists and watches got wrong, as lines of the log. */
-export function sourceWatcher(log: Logger): Required<ReflectorWatcher> {
+export function sourceWatcher(log: Logger, onHeld: (notice: MassDeletionNotice) => void): Required<ReflectorWatcher> {
   return {
-    onMassDeletion({ state, ...facts }) {
+    onMassDeletion(notice) {
+      const { state, ...facts } = notice;
       if (state === "held") log.warn(facts, MASS_DELETION[state]);
       else log.info(facts, MASS_DELETION[state]);
+      if (state === "held") onHeld(notice);
     },
     onMissedEvents(resource, keys) {
       const names = keys.slice(0, MAX_NAMED);

@@ -5,10 +5,19 @@
 import type { Compiler } from "../compile/compile.ts";
 import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { Store } from "../model/store.ts";
-import type { EndpointSlice, Node, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
+import {
+  type EndpointSlice,
+  type Node,
+  objectKey,
+  type Problem,
+  type Service,
+  type ServiceKey,
+  type SliceKey,
+} from "../model/types.ts";
 import type { Kind, SourceSink } from "../source/source.ts";
 import type { Latency } from "./latency.ts";
 import type { Problems } from "./problems.ts";
+import type { SyncWatch } from "./sync-watch.ts";
 
 /** Services compiled in one turn. */
 const SLICE = 256;
@@ -18,6 +27,8 @@ export interface SyncLoopParts {
   readonly compiler: Compiler;
   readonly problems: Problems;
   readonly latency: Latency;
+  /** Counts what comes, and how long it waits. */
+  readonly watch: SyncWatch;
   /** What the source says of the node itself. */
   onNode(node: Node | null): void;
   onServiceCidrs(cidrs: readonly string[]): void;
@@ -25,6 +36,8 @@ export interface SyncLoopParts {
   admit(): Promise<void>;
   /** Writes a delta to the kernel. */
   apply(delta: UnitDelta): void;
+  /** All that was asked for is written, or refused; also after the first sync. */
+  onDrained(): void;
   /** The first sync is in the kernel. Called once. */
   onSynced(): void;
   /** What an earlier agent left and no object explains may go now. Called once, after onSynced. */
@@ -50,12 +63,19 @@ export class SyncLoop implements SourceSink {
   }
 
   service(key: ServiceKey, object: Service | null, receivedNs: bigint): void {
-    this.#parts.store.service(key, object, receivedNs);
+    const { store, watch } = this.#parts;
+    const before = store.getService(key);
+    watch.service(key, { before, now: object, changed: store.service(key, object, receivedNs) });
     this.#wake();
   }
 
   endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): void {
-    this.#parts.store.endpointSlice(key, object, receivedNs);
+    const { store, watch } = this.#parts;
+    const before = store.getSlice(key);
+    const slice = object ?? before;
+    const changed = store.endpointSlice(key, object, receivedNs);
+    if (slice !== undefined)
+      watch.slice(objectKey(slice.namespace, slice.serviceName), { before, now: object, changed });
     this.#wake();
   }
 
@@ -118,6 +138,7 @@ export class SyncLoop implements SourceSink {
   }
 
   #turn(): void {
+    this.#parts.watch.turn();
     this.#takeDirty();
     const slice = this.#takeSlice();
     if (slice.size > 0) this.#sync(slice);
@@ -131,6 +152,7 @@ export class SyncLoop implements SourceSink {
       this.#synced = true;
       this.#parts.onSynced();
     }
+    this.#parts.onDrained();
     if (this.#complete === "wanted") {
       this.#complete = "done";
       this.#parts.onComplete();

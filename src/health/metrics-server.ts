@@ -14,8 +14,8 @@ import { answerZPage, flagPage, statusPage } from "./z-pages.ts";
 export interface MetricsPages {
   readonly registry: Registry;
   readonly version: string;
-  /** KubeProxyConfiguration as it stands in a file, with every default. */
-  readonly configuration: () => object;
+  /** The body of /configz. */
+  readonly configz: () => string;
   /** The flags of the command line by name. */
   readonly flags: Readonly<Record<string, string>>;
   /** enableProfiling: who may stop and look inside. */
@@ -46,8 +46,9 @@ export function metricsRoute(pages: MetricsPages): Route {
       slis.reset();
       return bare("metrics reset\n");
     },
+    "/healthz/ping": () => bare("ok"),
     "/proxyMode": () => plain(200, MODE),
-    "/configz": () => json(200, JSON.stringify({ "kubeproxy.config.k8s.io": pages.configuration() })),
+    "/configz": () => json(200, pages.configz()),
     "/flagz": (request) => answerZPage(flagPage(pages.flags), accept(request)),
     "/statusz": (request) => answerZPage(statusPage(startedMs, pages.version, PATHS), accept(request)),
     ...(pages.profiling ? debugPages(pages) : {}),

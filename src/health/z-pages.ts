@@ -2,6 +2,7 @@
 // /statusz and /flagz: what runs here and how it was started, as text for people or as an object for whoever asks for
 // exactly one of its versions.
 
+import { yamlText } from "../config/kube-proxy/text.ts";
 import type { Answer } from "./answer.ts";
 
 export interface ZPage {
@@ -44,7 +45,7 @@ export async function answerZPage(page: ZPage, accept: string | undefined): Prom
   if (version === "v1alpha1") {
     headers["Warning"] = `299 - "This version of the ${page.name} endpoint is deprecated. Please use a newer version."`;
   }
-  const body = form === "json" ? `${JSON.stringify(object)}\n` : await yamlOf(object);
+  const body = form === "json" ? `${JSON.stringify(object)}\n` : await yamlText(object);
   return { status: 200, headers, body };
 }
 
@@ -73,11 +74,6 @@ function notAcceptable(): Answer {
     code: 406,
   };
   return { status: 406, headers: { "Content-Type": "application/json" }, body: `${JSON.stringify(status)}\n` };
-}
-
-async function yamlOf(object: object): Promise<string> {
-  const { stringify } = await import("yaml");
-  return stringify(object, { sortMapEntries: true });
 }
 
 /** The members and the text of /statusz. `paths`: what this server answers besides. */

@@ -24,25 +24,27 @@ export class Store implements StoreView {
   #dirty = new Map<ServiceKey, bigint>();
   #endpoints = 0;
 
-  /** Puts (null: removes) a Service. An object equal to the one held changes nothing. */
-  service(key: ServiceKey, object: Service | null, receivedNs: bigint): void {
+  /** Puts (null: removes) a Service. An object equal to the one held changes nothing: false. */
+  service(key: ServiceKey, object: Service | null, receivedNs: bigint): boolean {
     const before = this.#services.get(key);
     if (object === null) {
-      if (!this.#services.delete(key)) return;
+      if (!this.#services.delete(key)) return false;
     } else {
-      if (before !== undefined && sameService(before, object)) return;
+      if (before !== undefined && sameService(before, object)) return false;
       this.#services.set(key, object);
     }
     this.#touch(key, receivedNs);
+    return true;
   }
 
-  /** Puts (null: removes) an EndpointSlice; one that moves to another Service dirties both. */
-  endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): void {
+  /** Puts (null: removes) an EndpointSlice; one that moves to another Service dirties both. False: nothing changed. */
+  endpointSlice(key: SliceKey, object: EndpointSlice | null, receivedNs: bigint): boolean {
     const before = this.#slices.get(key);
-    if (before === undefined && object === null) return;
-    if (before !== undefined && object !== null && sameEndpointSlice(before, object)) return;
+    if (before === undefined && object === null) return false;
+    if (before !== undefined && object !== null && sameEndpointSlice(before, object)) return false;
     if (before !== undefined) this.#remove(key, before, receivedNs);
     if (object !== null) this.#add(key, object, receivedNs);
+    return true;
   }
 
   /** All objects of this kind have been delivered once. */
@@ -73,6 +75,10 @@ export class Store implements StoreView {
 
   getService(key: ServiceKey): Service | undefined {
     return this.#services.get(key);
+  }
+
+  getSlice(key: SliceKey): EndpointSlice | undefined {
+    return this.#slices.get(key);
   }
 
   slicesOf(key: ServiceKey): readonly EndpointSlice[] {

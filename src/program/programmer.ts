@@ -212,6 +212,15 @@ export class Programmer {
   /** Whose row decides what a call to this address and port means. */
   readonly ownerOf: FindOwner = (address, port, protocol) => this.#table.ownerOf(address, port, protocol);
 
+  /** TCP connections that this node's sockets have open to each unit, by its Service. */
+  *connections(): Generator<readonly [service: string, connections: number]> {
+    for (const { name, backendIds } of this.#units.values()) {
+      let open = 0;
+      for (const id of backendIds) open += Number(BigInt.asIntN(64, this.#port.active(id)));
+      yield [name.split(":", 1)[0] ?? name, Math.max(0, open)];
+    }
+  }
+
   /** Every unit the kernel has something of. Those that are pending and have nothing yet are in status().pending only. */
   *units(): Generator<UnitStatus> {
     for (const [key, state] of this.#units) {

@@ -146,10 +146,10 @@ export class KubernetesSource implements Source {
   }
 
   /** Writes to the API server in use; resolves to the answer's status. Rejects if there is no answer. */
-  async change(method: "POST" | "PATCH", path: string, object: object): Promise<number> {
+  readonly change = (method: "POST" | "PATCH", path: string, object: object): Promise<number> => {
     const change = { method, contentType: CHANGE_TYPES[method], body: JSON.stringify(object) };
-    return await this.#client.change(this.#pool.current, path, change, AbortSignal.timeout(CHANGE_MS));
-  }
+    return this.#client.change(this.#pool.current, path, change, AbortSignal.timeout(CHANGE_MS));
+  };
 
   async reread(): Promise<void> {
     await Promise.all(this.#reflectors.map((reflector) => reflector.reread()));

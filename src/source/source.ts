@@ -45,6 +45,8 @@ export interface SourceStatus {
 
 export interface Source {
   start(sink: SourceSink): void;
+  /** Writes to where the objects come from; resolves to the HTTP status. Left out where nothing can be written to. */
+  readonly change?: (method: "POST" | "PATCH", path: string, object: object) => Promise<number>;
   /** Reads everything once more, consistently, where a first read may have been wrong; resolves when it is delivered. */
   reread?(): Promise<void>;
   /** Ends requests and timers; resolves when nothing will call the sink any more. */

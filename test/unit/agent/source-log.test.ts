@@ -62,7 +62,8 @@ test("since when it is away, for as long as it is", () => {
 
 test("held, confirmed, refuted and missed are lines of their own; of many names the first ten", () => {
   const lines: Line[] = [];
-  const watcher = sourceWatcher(logInto(lines));
+  const held: string[] = [];
+  const watcher = sourceWatcher(logInto(lines), ({ state }) => held.push(state));
   const facts = { resource: "/api/v1/services", server: "https://a", missing: 30, of: 40 };
   for (const state of ["held", "confirmed", "refuted"] as const) watcher.onMassDeletion({ ...facts, state });
   watcher.onMissedEvents(
@@ -72,4 +73,5 @@ test("held, confirmed, refuted and missed are lines of their own; of many names 
   expect(lines.map(({ level }) => level)).toEqual(["warn", "info", "info", "error"]);
   expect(lines[0]).toMatchObject({ fields: facts, text: expect.stringContaining("until a second consistent read") });
   expect(lines[3]?.fields).toMatchObject({ count: 12, names: { length: 10 } });
+  expect(held).toEqual(["held"]);
 });

@@ -3,12 +3,16 @@
 
 import { setImmediate as turn } from "node:timers/promises";
 import { pino } from "pino";
+import { Registry } from "prom-client";
 import { beforeEach, expect, test } from "vitest";
 import { Latency } from "../../../src/agent/latency.ts";
 import { Problems } from "../../../src/agent/problems.ts";
 import { SyncLoop } from "../../../src/agent/sync-loop.ts";
+import { SyncWatch } from "../../../src/agent/sync-watch.ts";
 import { Compiler } from "../../../src/compile/compile.ts";
 import type { UnitDelta } from "../../../src/compile/unit.ts";
+import { KubeProxyMetrics } from "../../../src/health/kube-proxy-metrics.ts";
+import { ProxyHealth } from "../../../src/health/proxy-health.ts";
 import { Store } from "../../../src/model/store.ts";
 import { PROTOCOL, type Service } from "../../../src/model/types.ts";
 import { facts, options } from "../compile/objects.ts";
@@ -45,8 +49,17 @@ beforeEach(() => {
   failure = null;
   admission = Promise.resolve();
   latency = new Latency();
+  const families = [4, 6] as const;
+  const watch = new SyncWatch({
+    families,
+    health: new ProxyHealth({ families, syncPeriodSec: 30, nodeEligible: true }),
+    metrics: new KubeProxyMetrics({ registry: new Registry(), noLocalEndpoints: () => null }),
+    startedMs: Date.now(),
+  });
   loop = new SyncLoop({
     store: new Store(),
+    watch,
+    onDrained: () => watch.drained(),
     compiler: new Compiler(facts(), options()),
     problems: new Problems(pino({ level: "silent" })),
     latency,
