@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The composition root: builds the stages, wires them, starts them, and takes them down again. The datapath outlives it.
 
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
 import type { Config } from "../config/schema.ts";
 import { socketObject } from "../datapath/object-file.ts";
 import { Refusal } from "../datapath/refusal.ts";
+import { setConntrack } from "../node/conntrack-settings.ts";
 import { ReservedPorts, reservedPortsFile } from "../node/reserved-ports.ts";
 import { ManifestSource } from "../source/manifests.ts";
 import type { Source } from "../source/source.ts";
@@ -20,13 +21,13 @@ import type { Servers } from "./servers.ts";
 import { sourceWatcher } from "./source-log.ts";
 import { massDeletionEvent } from "./warnings.ts";
 
-const OOM_SCORE = "-998";
-
 export interface AgentOptions {
   readonly config: Config;
   readonly version: string;
   /** Replace pinned maps that do not match instead of refusing. */
   readonly recreateMaps: boolean;
+  /** What is to be said of the settings: flags and fields without effect. */
+  readonly notes: readonly string[];
   /** The command line's flags by name, for people who ask; left out: there was none. */
   readonly flags?: Readonly<Record<string, string>>;
   /** Ends the agent. */
@@ -40,15 +41,30 @@ export function checkNode(config: Config): { readonly findings: readonly Finding
 }
 
 /**
- * Runs until `stop`. Throws SourceConfigError, Refusal, AgentRunning or a failure of the start, having undone what it
- * made; and a broken invariant later, with the datapath in place.
+ * Only what takes more privileges than serving does: the checks, connection tracking's settings, directories. Throws
+ * Refusal or ConntrackError.
+ */
+export async function prepareNode(config: Config, notes: readonly string[]): Promise<void> {
+  const log = await openLog(config);
+  for (const note of notes) log.info(note);
+  for (const warning of admit(config).warnings) log.warn(warning);
+  trackConnections(config, log);
+  mkdirSync(config.runDir, { recursive: true, mode: 0o750 });
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o755 });
+  log.info("the node is prepared");
+}
+
+/**
+ * Runs until `stop`. Throws SourceConfigError, Refusal, ConntrackError, AgentRunning or a failure of the start, having
+ * undone what it made; and a broken invariant later, with the datapath in place.
  */
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { config, version, stop } = options;
   const startedMs = Date.now();
-  const log = await openLog(config.logLevel);
+  const log = await openLog(config);
   const node = (config.hostnameOverride ?? hostname()).trim().toLowerCase();
   log.info({ version, node, source: config.source, pid: process.pid }, "portolan starts");
+  for (const note of options.notes) log.info(note);
   // What cannot work without the user's help is told before anything is touched.
   // Loaded by whoever runs an agent, and not by every command.
   const { Servers } = await import("./servers.ts");
@@ -57,7 +73,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   servers.useWriter(source.change);
   const { cgroup, warnings } = admit(config);
   for (const warning of warnings) log.warn(warning);
-  lowerOomScore(log);
+  setOomScore(config.oomScoreAdj, log);
+  trackConnections(config, log);
 
   const nodePorts = new NodePorts({
     log,
@@ -116,10 +133,14 @@ interface Around {
   readonly servers: Servers;
 }
 
-function lowerOomScore(log: Logger): void {
+function setOomScore(score: number, log: Logger): void {
   try {
-    writeFileSync("/proc/self/oom_score_adj", OOM_SCORE);
+    writeFileSync("/proc/self/oom_score_adj", `${score}`);
   } catch (error) {
-    log.info({ reason: (error as Error).message }, "oom_score_adj stays as it is");
+    log.info({ score, reason: (error as Error).message }, "oom_score_adj stays as it is");
   }
+}
+
+function trackConnections({ conntrack }: Config, log: Logger): void {
+  for (const change of setConntrack(conntrack)) log.info(change, "connection tracking set");
 }

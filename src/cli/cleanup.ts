@@ -28,15 +28,29 @@ Exit status: 0 nothing of portolan is left, 1 failed, or an agent is running.
   run,
 };
 
-async function run(flags: Flags): Promise<number> {
-  const runDir = textFlag(flags, "runDir", DEFAULT_RUN_DIR);
+function run(flags: Flags): Promise<number> {
+  return removeTraces({
+    bpffs: textFlag(flags, "bpffs", DEFAULT_BPFFS),
+    runDir: textFlag(flags, "runDir", DEFAULT_RUN_DIR),
+    stateDir: textFlag(flags, "stateDir", DEFAULT_STATE_DIR),
+  });
+}
+
+/** Where an agent leaves traces. */
+export interface Traces {
+  readonly bpffs: string;
+  readonly runDir: string;
+  readonly stateDir: string;
+}
+
+/** Takes them away, says what they were and gives the exit status. Throws AgentRunning, and what cannot be removed. */
+export async function removeTraces({ bpffs, runDir, stateDir }: Traces): Promise<number> {
   const agent = await askAgent<{ pid: number }>(runDir, "/v1/pid");
   if (agent !== null) throw new AgentRunning(runDir, agent.pid);
-  const { removed, left } = removePins(pinPaths(textFlag(flags, "bpffs", DEFAULT_BPFFS)));
+  const { removed, left } = removePins(pinPaths(bpffs));
   const done = [...removed];
   done.push(...releasePorts(reservedPortsFile(runDir)));
   done.push(...removeFiles(runDir, [controlSocket(runDir), `${reservedPortsFile(runDir)}.new`]));
-  const stateDir = textFlag(flags, "stateDir", DEFAULT_STATE_DIR);
   done.push(...removeFiles(stateDir, [join(stateDir, "api-servers.json"), join(stateDir, "api-servers.json.new")]));
   for (const line of done) process.stdout.write(`removed ${line}\n`);
   for (const path of left) process.stderr.write(`left alone, not of this portolan: ${path}\n`);

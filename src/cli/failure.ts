@@ -6,6 +6,7 @@ import { AgentSilent } from "../agent/control-client.ts";
 import { NodeError } from "../agent/node-view.ts";
 import { ConfigError } from "../config/problem.ts";
 import { AgentRunning, Refusal } from "../datapath/refusal.ts";
+import { ConntrackError } from "../node/conntrack-settings.ts";
 import { SourceConfigError } from "../source/config-error.ts";
 import { IncompletePins, NothingPinned } from "./pinned.ts";
 import { EXIT } from "./usage.ts";
@@ -13,6 +14,7 @@ import { EXIT } from "./usage.ts";
 /** Complete sentences for whoever called. */
 const TOLD = [
   ConfigError,
+  ConntrackError,
   SourceConfigError,
   NodeError,
   AgentRunning,

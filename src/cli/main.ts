@@ -3,6 +3,7 @@
 
 import { Command, CommanderError } from "commander";
 import { cleanupCommand } from "./cleanup.ts";
+import { configCommand } from "./config.ts";
 import { demoCommand } from "./demo.ts";
 import { dumpCommand } from "./dump.ts";
 import { describeFailure } from "./failure.ts";
@@ -20,6 +21,7 @@ const COMMANDS = [
   getCommand,
   dumpCommand,
   cleanupCommand,
+  configCommand,
   demoCommand,
   versionCommand,
 ];
@@ -33,7 +35,7 @@ Examples:
   portolan get services -o wide                          what is programmed
   portolan demo                                          see it work, in namespaces of its own
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 78 refused (something on this node has to be mended first).
+Exit status: 0 done, 1 failed, 2 wrong usage (of run: 1, as kube-proxy), 78 refused (something on this node has to be mended first).
 `;
 
 /** Runs the command that the arguments name. Never throws; gives the exit status. */
@@ -45,21 +47,26 @@ export async function main(args: readonly string[]): Promise<number> {
     .version(VERSION, "-V, --version")
     .addHelpText("after", HELP)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, "portolan:")) })
+    .enablePositionalOptions()
     .exitOverride();
   for (const spec of COMMANDS) {
     addCommand(program, spec, (result) => {
       status = result;
     });
   }
+  const [name = "", ...rest] = args;
+  const called = COMMANDS.find(({ usage }) => usage.split(" ")[0] === name);
+  const prepared = called?.prepare === undefined ? args : [name, ...called.prepare(rest)];
+  const usageStatus = called?.usageStatus ?? EXIT.USAGE;
   try {
-    await program.parseAsync(args, { from: "user" });
+    await program.parseAsync(prepared, { from: "user" });
     return status;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.OK : usageStatus;
     if (error instanceof UsageError) {
       process.stderr.write(error.problems.map((problem) => `portolan: ${problem}\n`).join(""));
-      process.stderr.write(`See: portolan ${args[0] ?? ""} --help\n`);
-      return EXIT.USAGE;
+      process.stderr.write(`See: portolan ${name} --help\n`);
+      return usageStatus;
     }
     const failure = describeFailure(error);
     process.stderr.write(`${failure.text}\n`);

@@ -4,7 +4,7 @@
 import { styleText } from "node:util";
 import { checkNode } from "../agent/agent.ts";
 import type { Finding } from "../agent/report.ts";
-import { loadConfig, REPLACEMENT_FLAGS } from "./settings.ts";
+import { loadSettings, REPLACEMENT_FLAGS } from "./settings.ts";
 import { formatDocument, parseFormat } from "./table.ts";
 import { type CommandSpec, EXIT, type Flags, OUTPUT, textFlag } from "./usage.ts";
 
@@ -27,7 +27,7 @@ Exit status: 0 ready, 78 something hinders a start.
 };
 
 async function run(flags: Flags): Promise<number> {
-  const config = await loadConfig(flags);
+  const { config } = await loadSettings(flags);
   const { findings, ready } = checkNode(config);
   const format = parseFormat(textFlag(flags, "output", "table"));
   if (format === "json" || format === "yaml") {

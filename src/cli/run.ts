@@ -1,54 +1,117 @@
 // SPDX-License-Identifier: Apache-2.0
-// portolan run: the agent, until it is told to stop.
+// portolan run: the agent, until it is told to stop. It takes kube-proxy's flags, and does what kube-proxy does for those
+// that end at once.
 
-import { readFileSync } from "node:fs";
-import { runAgent } from "../agent/agent.ts";
-import { loadConfig, RUN_FLAGS } from "./settings.ts";
-import { type CommandSpec, EXIT, type Flags, textFlag } from "./usage.ts";
-import { VERSION } from "./version.ts";
+import { readFileSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
+import { prepareNode, runAgent } from "../agent/agent.ts";
+import { yamlText } from "../config/kube-proxy/text.ts";
+import { wireConfiguration } from "../config/kube-proxy/wire.ts";
+import { removeTraces } from "./cleanup.ts";
+import { goArguments, switchFlag } from "./go-flags.ts";
+import { PROXY_FLAGS } from "./proxy-flags.ts";
+import { AGENT_FLAGS, givenFlags, loadSettings, type Settings } from "./settings.ts";
+import { type CommandSpec, EXIT, type FlagSpec, type Flags, isOn, switchValue, textFlag } from "./usage.ts";
+import { describeBuild, VERSION } from "./version.ts";
+
+const RUN_FLAGS: readonly FlagSpec[] = [
+  ...AGENT_FLAGS,
+  {
+    flags: "--write-config-to <FILE>",
+    description: "write the configuration that holds there, as a KubeProxyConfiguration, and end",
+    mayBeEmpty: true,
+  },
+  switchFlag("cleanup", "remove every trace of portolan from this node, and end"),
+  switchFlag("init-only", "do what needs more privileges than serving: checks, sysctls, directories; and end"),
+  {
+    flags: "--version [BOOL]",
+    description: "print the version and end; raw: all that is known of the build",
+    check: (value) =>
+      switchValue(value) !== null || value === "raw" || value.startsWith(`v${VERSION}`)
+        ? null
+        : `must be true, false, raw or v${VERSION}, is "${value}"`,
+  },
+  ...PROXY_FLAGS,
+];
 
 export const runCommand: CommandSpec = {
   usage: "run",
   summary: "serve Services on this node until SIGTERM or SIGINT; the datapath stays in place afterwards",
   details: `
 Reads Services and EndpointSlices from the API server or from a folder, keeps the pinned maps up to date, and puts the
-programs on the node's cgroup. Logs to standard output: JSON lines, or readable ones on a terminal.
+programs on the node's cgroup. Logs to standard output: JSON lines, or readable ones on a terminal; kube-proxy's text form
+with --logging-format text, which is also what a KubeProxyConfiguration asks for unless it says json.
+
+Started under the name kube-proxy it takes the same flags without "run".
 
 Examples:
   portolan run --kubeconfig /etc/kubernetes/admin.conf
-  portolan run --config /etc/portolan/config.yaml --hostname-override node-7
+  portolan run --config /var/lib/kube-proxy/config.conf --hostname-override node-7
   portolan run --source dir:/etc/portolan/manifests --replacement probe
 
 A changed configuration file ends it, so that whatever supervises it starts it again with the new one.
 
-Exit status: 0 stopped by a signal, 1 failed (a second agent on the same pins, a changed configuration), 2 wrong usage,
-78 refused: this node has to be mended first, see "portolan preflight".
+Exit status: 0 done (--version, --write-config-to, --cleanup, --init-only), 1 failed (wrong usage, a second agent on the
+same pins, a changed configuration), 78 refused: this node has to be mended first, see "portolan preflight". Stopped by a
+signal, it dies of that signal.
 `,
   flags: RUN_FLAGS,
+  usageStatus: EXIT.FAILED,
+  prepare: (args) => goArguments(args, RUN_FLAGS),
   run,
 };
 
 const CONFIG_POLL_MS = 1_000;
 
 async function run(flags: Flags): Promise<number> {
-  const file = textFlag(flags, "config", null);
+  const version = textFlag(flags, "version", "false");
+  if (version === "raw" || switchValue(version) === true) {
+    process.stdout.write(version === "raw" ? `${await describeBuild()}\n` : `portolan v${VERSION}\n`);
+    return EXIT.OK;
+  }
+  // Before it is parsed: a change in between is then seen, too.
+  const file = textFlag(flags, "config", "") || null;
   const text = file === null ? null : read(file);
-  const config = await loadConfig(flags);
+  const settings = await loadSettings(flags);
+  const target = textFlag(flags, "writeConfigTo", "");
+  if (target !== "") {
+    writeFileSync(target, await yamlText(wireConfiguration(settings.config)));
+    process.stderr.write([...settings.notes, `wrote ${target}`].map((line) => `portolan: ${line}\n`).join(""));
+    return EXIT.OK;
+  }
+  if (isOn(flags, "cleanup")) return await removeTraces(settings.config);
+  if (isOn(flags, "initOnly")) {
+    await prepareNode(settings.config, settings.notes);
+    return EXIT.OK;
+  }
+  return await serve(settings, text, flags);
+}
+
+/** Until a signal or a changed file; `text` is the file's content at the start. */
+async function serve({ config, notes, file }: Settings, text: string | null, flags: Flags): Promise<number> {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort(signal));
-  let status: number = EXIT.OK;
   const watch = setInterval(() => {
     if (file === null || stop.signal.aborted || [text, null].includes(read(file))) return;
     process.stderr.write(`portolan: ${file} has changed: start again with what it says now\n`);
-    status = EXIT.FAILED;
     stop.abort("changed configuration");
   }, CONFIG_POLL_MS);
   try {
-    await runAgent({ config, version: VERSION, recreateMaps: flags["recreateMaps"] === true, stop: stop.signal });
+    const recreateMaps = isOn(flags, "recreateMaps");
+    const given = givenFlags(flags, RUN_FLAGS);
+    await runAgent({ config, version: VERSION, recreateMaps, notes, flags: given, stop: stop.signal });
   } finally {
     clearInterval(watch);
   }
-  return status;
+  const { reason } = stop.signal;
+  return reason === "SIGTERM" || reason === "SIGINT" ? dieOf(reason) : EXIT.FAILED;
+}
+
+/** The supervisor shall see the signal. The first process of a namespace survives its own: it exits as a shell says it. */
+function dieOf(signal: "SIGTERM" | "SIGINT"): number {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  return 128 + constants.signals[signal];
 }
 
 /** Its content: that also tells of a ConfigMap's update, where links are swapped. Null while it cannot be read. */

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Settings of an agent from the command line: flag or environment variable, then configuration file, then default.
+// Settings of an agent from the command line: portolan's flags and environment variables, then the configuration file or
+// kube-proxy's flags, then defaults.
 
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { isSource } from "../config/checks.ts";
-import { defaultConfig, parseConfig } from "../config/config.ts";
-import type { Config } from "../config/schema.ts";
+import { configFrom, parseConfig } from "../config/config.ts";
+import { KIND as KUBE_PROXY } from "../config/kube-proxy/wire-schema.ts";
+import type { Config, ConfigInput } from "../config/schema.ts";
+import { switchFlag } from "./go-flags.ts";
+import { merged } from "./merge.ts";
+import type { ProxyFlag } from "./proxy-flag.ts";
+import { PROXY_FLAGS } from "./proxy-flags.ts";
 import { BPFFS, type FlagSpec, type Flags, oneOf, RUN_DIR, textFlag } from "./usage.ts";
 
 export const DEFAULT_RUN_DIR = "/run/portolan";
@@ -19,7 +25,8 @@ export const STATE_DIR: FlagSpec = {
 
 const CONFIG: FlagSpec = {
   flags: "--config <FILE>",
-  description: "a PortolanConfiguration, YAML or JSON; flags win over it",
+  description: "a PortolanConfiguration or a KubeProxyConfiguration, YAML or JSON; portolan's own flags win over it",
+  mayBeEmpty: true,
 };
 
 /** What preflight and run have in common. */
@@ -37,29 +44,98 @@ export const REPLACEMENT_FLAGS: readonly FlagSpec[] = [
   },
 ];
 
-export const RUN_FLAGS: readonly FlagSpec[] = [
+export const AGENT_FLAGS: readonly FlagSpec[] = [
   ...REPLACEMENT_FLAGS,
-  { flags: "--kubeconfig <FILE>", description: "how to reach the API server (default: in-cluster credentials)" },
+  {
+    flags: "--kubeconfig <FILE>",
+    description:
+      "how to reach the API server (default: in-cluster credentials); a KubeProxyConfiguration names its own",
+    mayBeEmpty: true,
+  },
+  {
+    flags: "--master <URL>",
+    description: "an API server to ask before the kubeconfig's",
+    check: (value) => (/^https?:\/\/[^/\s]+\/*$/.test(value) ? null : `must be https://HOST:PORT, is "${value}"`),
+    mayBeEmpty: true,
+  },
   {
     flags: "--source <SOURCE>",
     description: "kubernetes (default), or dir:PATH for a folder of manifests that is watched",
     check: (value) => (isSource(value) ? null : `must be kubernetes or dir:PATH, is "${value}"`),
   },
-  { flags: "--hostname-override <NAME>", description: "this node's name in the cluster (default: the host name)" },
+  {
+    flags: "--hostname-override <NAME>",
+    description: "this node's name in the cluster (default: the host name)",
+    check: (value) => (value.trim() === "" ? "must not be blank" : null),
+    mayBeEmpty: true,
+  },
   RUN_DIR,
   STATE_DIR,
-  { flags: "--recreate-maps", description: "replace pinned maps that do not match the configuration" },
+  switchFlag("recreate-maps", "replace pinned maps that do not match the configuration"),
 ];
 
-/** Throws ConfigError for a file with problems, ENOENT if it is not there. */
-export async function loadConfig(flags: Flags): Promise<Config> {
-  const file = textFlag(flags, "config", null);
-  const config = file === null ? defaultConfig() : (await parseConfig(file, await readFile(file, "utf8"))).config;
+export interface Settings {
+  readonly config: Config;
+  /** The file they came from. */
+  readonly file: string | null;
+  /** What was given and has no effect, a sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** Throws ConfigError for settings with problems, ENOENT for a file that is not there. */
+export async function loadSettings(flags: Flags): Promise<Settings> {
+  const file = textFlag(flags, "config", "") || null;
+  const given = PROXY_FLAGS.flatMap((spec) => {
+    const value = textFlag(flags, attributeOf(spec), "");
+    return value === "" ? [] : [{ spec, value, name: nameOf(spec) }];
+  });
+  if (file === null) {
+    const inert = given.filter(({ spec }) => spec.inert);
+    const config = withOwnFlags(configFrom("flags", fieldsOf(given)), flags);
+    return { config, file, notes: noteOf("has no effect here", "have no effect here", inert) };
+  }
+  const { config, kind, notes } = await parseConfig(file, await readFile(file, "utf8"));
+  const ignored = given.filter(({ spec }) => spec.scope === "configuration").map(({ name }) => ({ name }));
+  const own = { ...flags };
+  if (kind === KUBE_PROXY && textFlag(flags, "kubeconfig", "") !== "") {
+    ignored.push({ name: "--kubeconfig" });
+    delete own["kubeconfig"];
+  }
+  const logging = given.filter(({ spec }) => spec.scope === "logging");
+  return {
+    config: withOwnFlags(withLogging(config, logging), own),
+    file,
+    notes: [...notes, ...noteOf("is ignored: the file counts", "are ignored: the file counts", ignored)],
+  };
+}
+
+interface Given {
+  readonly spec: ProxyFlag;
+  readonly value: string;
+  readonly name: string;
+}
+
+function fieldsOf(given: readonly Given[]): ConfigInput {
+  let fields: ConfigInput = {};
+  for (const { spec, value } of given) fields = merged(fields, spec.fields(value, fields));
+  return fields;
+}
+
+/** Flags win over the file; patterns of both are kept, the flags' first. */
+function withLogging(config: Config, given: readonly Given[]): Config {
+  const fields = fieldsOf(given);
+  const vmodule = [...(fields.kubeProxy?.logging?.vmodule ?? []), ...config.kubeProxy.logging.vmodule];
+  return merged(config, { ...fields, kubeProxy: merged(fields.kubeProxy ?? {}, { logging: { vmodule } }) });
+}
+
+function withOwnFlags(config: Config, flags: Flags): Config {
+  const master = textFlag(flags, "master", "").replace(/\/+$/, "");
   return {
     ...config,
     source: sourceOf(textFlag(flags, "source", config.source)),
-    kubeconfig: absolute(textFlag(flags, "kubeconfig", config.kubeconfig)),
-    hostnameOverride: textFlag(flags, "hostnameOverride", config.hostnameOverride),
+    kubeconfig: absolute(textFlag(flags, "kubeconfig", "") || config.kubeconfig),
+    apiServers: master === "" ? config.apiServers : [master],
+    hostnameOverride: textFlag(flags, "hostnameOverride", "").trim().toLowerCase() || config.hostnameOverride,
     cgroup: absolute(textFlag(flags, "cgroup", config.cgroup)),
     bpffs: resolve(textFlag(flags, "bpffs", config.bpffs)),
     runDir: resolve(textFlag(flags, "runDir", config.runDir)),
@@ -71,3 +147,26 @@ export async function loadConfig(flags: Flags): Promise<Config> {
 const absolute = (path: string | null): string | null => (path === null ? null : resolve(path));
 
 const sourceOf = (source: string): string => (source.startsWith("dir:") ? `dir:${resolve(source.slice(4))}` : source);
+
+/** The flags that were given, by name without dashes, of those that are specified. */
+export function givenFlags(flags: Flags, specs: readonly FlagSpec[]): Readonly<Record<string, string>> {
+  const given = specs.flatMap((spec) => {
+    const value = flags[attributeOf(spec)];
+    return value === undefined ? [] : [[nameOf(spec).slice(2), `${value}`] as const];
+  });
+  return Object.fromEntries(given);
+}
+
+/** "-v, --v <LEVEL>" → "--v". */
+const nameOf = ({ flags }: FlagSpec): string => /--[a-z-]+/.exec(flags)?.[0] ?? "";
+
+/** As commander names its value: "--ipvs-scheduler" → "ipvsScheduler". */
+const attributeOf = (spec: FlagSpec): string =>
+  nameOf(spec)
+    .slice(2)
+    .replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+
+function noteOf(one: string, many: string, given: readonly { readonly name: string }[]): string[] {
+  if (given.length === 0) return [];
+  return [`${given.map(({ name }) => name).join(", ")} ${given.length === 1 ? one : many}`];
+}

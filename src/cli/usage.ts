@@ -25,6 +25,14 @@ export interface FlagSpec {
   readonly description: string;
   /** Environment variable that stands in for it. */
   readonly env?: string;
+  /** Heading in the help text, instead of "Options:". */
+  readonly group?: string;
+  /** Left out of the help text. */
+  readonly hidden?: boolean;
+  /** Given several times, the values are joined with commas. */
+  readonly list?: boolean;
+  /** An empty value is none instead of a mistake. */
+  readonly mayBeEmpty?: boolean;
   /** What is wrong with a value, or null. */
   check?(value: string): string | null;
 }
@@ -36,6 +44,10 @@ export interface CommandSpec {
   /** Paragraphs below the options. */
   readonly details: string;
   readonly flags: readonly FlagSpec[];
+  /** Exit status for wrong usage, if it is not EXIT.USAGE. */
+  readonly usageStatus?: number;
+  /** Its arguments as they are to be read, if people write them in another way. */
+  prepare?(args: readonly string[]): readonly string[];
   /** Runs the command and gives its exit status. */
   run(flags: Flags, args: readonly string[]): Promise<number>;
 }
@@ -69,10 +81,8 @@ export function addCommand(program: Command, spec: CommandSpec, done: (status: n
   // Unknown flags and surplus arguments are let through here, so that they can be told together with the rest.
   const command = program.command(spec.usage).summary(spec.summary).description(spec.summary);
   command.allowUnknownOption().allowExcessArguments().addHelpText("after", `\n${spec.details.trim()}\n`);
-  for (const { flags, description, env } of spec.flags) {
-    const option = new Option(flags, description);
-    command.addOption(env === undefined ? option : option.env(env));
-  }
+  command.configureHelp({ optionTerm: (option) => option.flags.replace(` [${SWITCH_VALUE}]`, "") });
+  for (const flag of spec.flags) command.addOption(optionOf(flag));
   command.action(async () => {
     const flags = command.opts<Flags>();
     const named = command.registeredArguments.length;
@@ -82,6 +92,17 @@ export function addCommand(program: Command, spec: CommandSpec, done: (status: n
   });
 }
 
+/** What a switch may be given after "=": `--cleanup` and `--cleanup [BOOL]` are the same to those who read the help. */
+export const SWITCH_VALUE = "BOOL";
+
+function optionOf({ flags, description, env, group, hidden = false, list = false }: FlagSpec): Option {
+  const option = new Option(flags, description).hideHelp(hidden);
+  if (env !== undefined) option.env(env);
+  if (group !== undefined) option.helpGroup(group);
+  if (list) option.argParser((value: string, before: string | undefined) => (before ? `${before},${value}` : value));
+  return option;
+}
+
 /** Unknown flags, and arguments beyond the named ones; a word after an unknown flag is taken for its value. */
 function strays(args: readonly string[], named: number): string[] {
   const problems: string[] = [];
@@ -89,7 +110,7 @@ function strays(args: readonly string[], named: number): string[] {
   let afterUnknown = false;
   for (const arg of args) {
     if (arg.startsWith("-") && arg !== "-") problems.push(`unknown flag ${arg.split("=")[0]}`);
-    else if (!afterUnknown && ++words > named) problems.push(`unexpected argument "${arg}"`);
+    else if (!afterUnknown && arg !== "" && ++words > named) problems.push(`unexpected argument "${arg}"`);
     afterUnknown = arg.startsWith("-") && !arg.includes("=");
   }
   return problems;
@@ -100,11 +121,24 @@ function invalid(command: Command, specs: readonly FlagSpec[], flags: Flags): st
     const option = command.options[i];
     const value = option ? flags[option.attributeName()] : undefined;
     if (option === undefined || typeof value !== "string") return [];
-    const problem = value === "" ? "must not be empty" : spec.check?.(value);
+    const empty = spec.mayBeEmpty ? null : "must not be empty";
+    const problem = value === "" ? empty : spec.check?.(value);
     const source =
       command.getOptionValueSource(option.attributeName()) === "env" ? `${spec.env}` : `--${option.name()}`;
     return problem ? [`${source}: ${problem}`] : [];
   });
+}
+
+/** True for `--flag` and `--flag=true`. */
+export function isOn(flags: Flags, name: string): boolean {
+  const value = flags[name];
+  return value === true || (typeof value === "string" && switchValue(value) === true);
+}
+
+/** The boolean that a word stands for, as Go reads them; null if it is none. */
+export function switchValue(word: string): boolean | null {
+  if (/^(?:1|t|T|TRUE|true|True)$/.test(word)) return true;
+  return /^(?:0|f|F|FALSE|false|False)$/.test(word) ? false : null;
 }
 
 /** A flag's text, or what holds without it. */

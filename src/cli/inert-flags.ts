@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// kube-proxy's flags that are accepted and have no effect here; what was given is kept for /configz.
+
+import {
+  type Check,
+  duration,
+  type Fields,
+  flag,
+  int31,
+  items,
+  list,
+  logging,
+  notNegative,
+  onOff,
+  type ProxyFlag,
+  wholeNumber,
+} from "./proxy-flag.ts";
+
+const quantity: Check = (value) =>
+  /^\d+(\.\d+)?([KMGTPE]i|[kMGTPE])?$/.test(value) ? null : `must be a quantity, as 64Ki, is "${value}"`;
+
+const inert = (what: ProxyFlag): ProxyFlag => ({
+  ...what,
+  inert: true,
+  description: `${what.description} (no effect)`,
+});
+const nothing: Fields = () => ({});
+const vmodules = (value: string): { filePattern: string; verbosity: number }[] =>
+  items(value).map((item) => {
+    const [filePattern = "", verbosity = ""] = item.split("=", 2);
+    return { filePattern, verbosity: Number(verbosity) };
+  });
+const vmoduleCheck: Check = (value) =>
+  items(value).every((item) => /^[^=]+=\d{1,9}$/.test(item)) ? null : `must be PATTERN=N,…, is "${value}"`;
+
+const bufferSize = (format: "text" | "json"): ProxyFlag =>
+  flag({
+    name: `log-${format}-info-buffer-size`,
+    value: "QUANTITY",
+    what: `lines of format ${format} are not buffered`,
+    check: quantity,
+    fields: (value) => ({ kubeProxy: { logging: { options: { [format]: { infoBufferSize: value } } } } }),
+    more: logging,
+  });
+
+const splitStream = (format: "text" | "json"): ProxyFlag => ({
+  ...onOff(`log-${format}-split-stream`, `errors of format ${format} go to standard output too`, (on) => ({
+    kubeProxy: { logging: { options: { [format]: { splitStream: on } } } },
+  })),
+  scope: "logging",
+});
+
+export const INERT_FLAGS: readonly ProxyFlag[] = [
+  flag({
+    name: "vmodule",
+    value: "PATTERN=N,…",
+    what: "verbosity of single files",
+    check: vmoduleCheck,
+    fields: (value) => ({ kubeProxy: { logging: { vmodule: vmodules(value) } } }),
+    more: { ...logging, ...list },
+  }),
+  flag({
+    name: "log-flush-frequency",
+    value: "DURATION",
+    what: "every line is written at once",
+    check: duration,
+    fields: (value) => ({ kubeProxy: { logging: { flushFrequency: value } } }),
+    more: logging,
+  }),
+  splitStream("text"),
+  bufferSize("text"),
+  splitStream("json"),
+  bufferSize("json"),
+  flag({
+    name: "kube-api-content-type",
+    value: "TYPE",
+    what: "JSON is what is asked for",
+    fields: (value) => ({ kubeProxy: { clientConnection: { contentType: value } } }),
+  }),
+  flag({
+    name: "kube-api-qps",
+    value: "N",
+    what: "requests are few, and not limited",
+    check: (value) => (/^[+-]?\d+(\.\d+)?$/.test(value) ? null : `must be a number, is "${value}"`),
+    fields: (value) => ({ kubeProxy: { clientConnection: { qps: Number(value) } } }),
+  }),
+  flag({
+    name: "kube-api-burst",
+    value: "N",
+    what: "requests are few, and not limited",
+    check: int31,
+    fields: (value) => ({ kubeProxy: { clientConnection: { burst: Number(value) } } }),
+  }),
+  flag({
+    name: "show-hidden-metrics-for-version",
+    value: "VERSION",
+    what: "no metric is hidden",
+    check: (value) => (value === "1.35" ? null : `must be 1.35, is "${value}"`),
+    fields: (value) => ({ kubeProxy: { showHiddenMetricsForVersion: value } }),
+  }),
+  flag({
+    name: "iptables-masquerade-bit",
+    value: "N",
+    what: "no packet is marked",
+    check: wholeNumber(0, 31),
+    fields: (value) => ({ kubeProxy: { iptables: { masqueradeBit: Number(value) } } }),
+  }),
+  flag({
+    name: "ipvs-scheduler",
+    value: "NAME",
+    what: "there is no IPVS",
+    fields: (value) => ({ kubeProxy: { ipvs: { scheduler: value } } }),
+  }),
+  flag({
+    name: "ipvs-exclude-cidrs",
+    value: "CIDR,…",
+    what: "there is no IPVS",
+    fields: (value) => ({ kubeProxy: { ipvs: { excludeCIDRs: items(value) } } }),
+    more: list,
+  }),
+  onOff("ipvs-strict-arp", "there is no IPVS", (on) => ({ kubeProxy: { ipvs: { strictARP: on } } })),
+  ...(["tcp", "tcpfin", "udp"] as const).map((kind) =>
+    flag({
+      name: `ipvs-${kind}-timeout`,
+      value: "DURATION",
+      what: "there is no IPVS",
+      check: notNegative,
+      fields: (value) => ({
+        kubeProxy: { ipvs: { [`${kind === "tcpfin" ? "tcpFin" : kind}Timeout`]: value } },
+      }),
+    }),
+  ),
+  flag({ name: "boot-id-file", value: "FILES", what: "of a library of kube-proxy's", fields: nothing, more: logging }),
+  flag({
+    name: "machine-id-file",
+    value: "FILES",
+    what: "of a library of kube-proxy's",
+    fields: nothing,
+    more: logging,
+  }),
+].map(inert);

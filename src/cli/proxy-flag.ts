@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a flag of kube-proxy's is made of: its name, what may stand behind it, the settings it asks for.
+
+import { parseDuration } from "../config/kube-proxy/duration.ts";
+import type { ConfigInput } from "../config/schema.ts";
+import { switchFlag } from "./go-flags.ts";
+import { type FlagSpec, switchValue } from "./usage.ts";
+
+export interface ProxyFlag extends FlagSpec {
+  /** "logging" wins over a file; "configuration" says nothing where there is one. */
+  readonly scope: "configuration" | "logging";
+  /** Accepted, and without any effect here. */
+  readonly inert?: boolean;
+  /** The settings that a value asks for; `sofar` has those of the rows above. */
+  fields(value: string, sofar: ConfigInput): ConfigInput;
+}
+
+export type Check = (value: string) => string | null;
+export type Fields = ProxyFlag["fields"];
+
+const anything: Check = () => null;
+export const wholeNumber =
+  (least: number, most: number): Check =>
+  (value) => {
+    const number = Number(value);
+    const right = /^[+-]?\d+$/.test(value) && number >= least && number <= most;
+    return right ? null : `must be a whole number of ${least} to ${most}, is "${value}"`;
+  };
+export const int31 = wholeNumber(0, 2 ** 31 - 1);
+export const duration: Check = (value) =>
+  parseDuration(value) === null ? `must be a duration, as 30s or 1h5m, is "${value}"` : null;
+export const notNegative: Check = (value) => duration(value) ?? (secondsOf(value) < 0 ? "must not be negative" : null);
+export const secondsOf = (value: string): number => parseDuration(value) ?? 0;
+interface Row {
+  readonly name: string;
+  readonly what: string;
+  readonly value?: string;
+  readonly check?: Check;
+  readonly fields: Fields;
+  readonly more?: Partial<ProxyFlag>;
+}
+
+const GROUP = "kube-proxy's flags (with --config only the logging flags count):";
+
+export const flag = ({ name, value = "VALUE", what, check = anything, fields, more = {} }: Row): ProxyFlag => ({
+  flags: `--${name} <${value}>`,
+  description: what,
+  check,
+  fields,
+  scope: "configuration",
+  group: GROUP,
+  mayBeEmpty: true,
+  ...more,
+});
+
+export const onOff = (
+  name: string,
+  what: string,
+  fields: (on: boolean, sofar: ConfigInput) => ConfigInput,
+): ProxyFlag => ({
+  ...switchFlag(name, what),
+  scope: "configuration",
+  group: GROUP,
+  fields: (value, sofar) => fields(switchValue(value) === true, sofar),
+});
+
+export const list = { list: true } as const;
+export const logging = { scope: "logging" } as const;
+
+/** The items of a list; none for empty text. */
+export const items = (value: string): string[] => value.split(",").filter((item) => item !== "");

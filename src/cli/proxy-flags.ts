@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// kube-proxy's flags: what each means for the settings. A row a flag, in the order in which they are applied.
+
+import { isAddress, isCidr, isListenAddress, withPort } from "../config/checks.ts";
+import { EXTERNAL_IPS_GATE, gateProblem } from "../config/kube-proxy/feature-gates.ts";
+import { logLevelOf } from "../config/kube-proxy/verbosity.ts";
+import { type ConfigInput, HEALTHZ_PORT, METRICS_PORT } from "../config/schema.ts";
+import { INERT_FLAGS } from "./inert-flags.ts";
+import {
+  type Check,
+  duration,
+  flag,
+  int31,
+  items,
+  list,
+  logging,
+  notNegative,
+  onOff,
+  type ProxyFlag,
+  secondsOf,
+  wholeNumber,
+} from "./proxy-flag.ts";
+import { oneOf, switchValue } from "./usage.ts";
+
+const serverCheck =
+  (port: number): Check =>
+  (value) =>
+    isListenAddress(withPort(value, port)) ? null : `must be IP or IP:port, is "${value}"`;
+const isIpvs = ({ mode }: ConfigInput): boolean => mode === "ipvs";
+const isIptables = ({ mode }: ConfigInput): boolean => mode !== "ipvs" && mode !== "nftables";
+
+const MODES = ["iptables", "ipvs", "nftables"] as const;
+const LOCAL_MODES = ["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"] as const;
+
+function gatesOf(value: string): readonly (readonly [name: string, on: boolean | null])[] {
+  return items(value).map((item) => {
+    const [name = "", on = ""] = item.split("=", 2);
+    return [name.trim(), switchValue(on.trim())];
+  });
+}
+
+const gateCheck: Check = (value) => {
+  for (const [name, on] of gatesOf(value)) {
+    if (on === null) return `must be NAME=true or NAME=false, is "${value}"`;
+    const problem = gateProblem(name, on);
+    if (problem !== null) return `${name} ${problem}`;
+  }
+  return null;
+};
+
+const nodePortCheck: Check = (value) => {
+  const wrong = items(value).find((item) => item !== "primary" && !isCidr(item));
+  if (wrong !== undefined) return `must be CIDRs or primary, is "${wrong}"`;
+  return items(value).includes("primary") && items(value).length > 1 ? "primary stands alone" : null;
+};
+
+const clusterCidrCheck: Check = (value) => {
+  const cidrs = value.split(",");
+  const families = new Set(cidrs.map((cidr) => cidr.includes(":")));
+  return cidrs.every(isCidr) && families.size === cidrs.length
+    ? null
+    : `must be one CIDR, or one of each family with a comma between, is "${value}"`;
+};
+
+const MODE_FLAGS: readonly ProxyFlag[] = [
+  flag({
+    name: "proxy-mode",
+    value: "MODE",
+    what: "iptables (default), ipvs or nftables: whose defaults hold",
+    check: (value) => oneOf(value, MODES),
+    fields: (value) => ({
+      mode: MODES.find((mode) => mode === value),
+      ...(value === "iptables" ? {} : { localhostNodePorts: false }),
+    }),
+  }),
+  flag({
+    name: "iptables-sync-period",
+    value: "DURATION",
+    what: "unhealthy if a change has waited for twice as long (default: 30s)",
+    check: duration,
+    fields: (value, sofar) => (isIpvs(sofar) ? {} : { syncPeriodSec: secondsOf(value) }),
+  }),
+  flag({
+    name: "iptables-min-sync-period",
+    value: "DURATION",
+    what: "shortest time between two syncs (default: 1s)",
+    check: duration,
+    fields: (value, sofar) => (isIpvs(sofar) ? {} : { minSyncPeriodSec: secondsOf(value) }),
+  }),
+  flag({
+    name: "ipvs-sync-period",
+    value: "DURATION",
+    what: "the same for --proxy-mode ipvs",
+    check: duration,
+    fields: (value, sofar) => (isIpvs(sofar) ? { syncPeriodSec: secondsOf(value) } : {}),
+  }),
+  flag({
+    name: "ipvs-min-sync-period",
+    value: "DURATION",
+    what: "the same for --proxy-mode ipvs",
+    check: duration,
+    fields: (value, sofar) => (isIpvs(sofar) ? { minSyncPeriodSec: secondsOf(value) } : {}),
+  }),
+  onOff(
+    "iptables-localhost-nodeports",
+    "NodePorts on loopback addresses, in mode iptables (default: true)",
+    (on, sofar) =>
+      isIptables(sofar) ? { localhostNodePorts: on } : { kubeProxy: { iptables: { localhostNodePorts: on } } },
+  ),
+  onOff("masquerade-all", "masquerade all that goes to ClusterIPs", (on) => ({ masqueradeAll: on })),
+];
+
+const CLUSTER_FLAGS: readonly ProxyFlag[] = [
+  flag({
+    name: "detect-local-mode",
+    value: "MODE",
+    what: `how traffic of this node's pods is told: ${LOCAL_MODES.join(", ")} (default: ClusterCIDR)`,
+    check: (value) => oneOf(value, LOCAL_MODES),
+    fields: (value) => ({ detectLocalMode: LOCAL_MODES.find((mode) => mode === value) }),
+  }),
+  flag({
+    name: "pod-bridge-interface",
+    value: "NAME",
+    what: "the pods' bridge, for detect-local-mode BridgeInterface",
+    fields: (value) => ({ detectLocal: { bridgeInterface: value } }),
+  }),
+  flag({
+    name: "pod-interface-name-prefix",
+    value: "PREFIX",
+    what: "how the pods' devices are named, for detect-local-mode InterfaceNamePrefix",
+    fields: (value) => ({ detectLocal: { interfaceNamePrefix: value } }),
+  }),
+  flag({
+    name: "cluster-cidr",
+    value: "CIDR[,CIDR]",
+    what: "where pods' addresses come from",
+    check: clusterCidrCheck,
+    fields: (value) => ({ clusterCidrs: value.split(",") }),
+  }),
+  flag({
+    name: "nodeport-addresses",
+    value: "CIDR,…",
+    what: "node addresses that NodePorts answer on: CIDRs, or primary (default: all; mode nftables: primary)",
+    check: nodePortCheck,
+    fields: (value) => ({ nodePortAddresses: items(value) }),
+    more: list,
+  }),
+  flag({
+    name: "feature-gates",
+    value: "NAME=BOOL,…",
+    what: `${EXTERNAL_IPS_GATE}=false: externalIPs are not served; others have no effect`,
+    check: gateCheck,
+    fields: (value) => {
+      const featureGates = Object.fromEntries(gatesOf(value).map(([name, on]) => [name, on === true]));
+      return { allowServiceExternalIps: featureGates[EXTERNAL_IPS_GATE], kubeProxy: { featureGates } };
+    },
+    more: list,
+  }),
+  flag({
+    name: "config-sync-period",
+    value: "DURATION",
+    what: "how often objects are looked at again (default: 15m)",
+    check: duration,
+    fields: (value) => ({ configSyncPeriodSec: secondsOf(value) }),
+  }),
+];
+
+const SERVER_FLAGS: readonly ProxyFlag[] = [
+  flag({
+    name: "bind-address",
+    value: "IP",
+    what: "the node's primary address; its family is the servers' (default: 0.0.0.0)",
+    check: (value) => (isAddress(value) ? null : `must be an IP address, is "${value}"`),
+    fields: (value) => ({ bindAddress: value }),
+  }),
+  onOff("bind-address-hard-fail", "end if a server cannot listen", (on) => ({ bindAddressHardFail: on })),
+  flag({
+    name: "healthz-bind-address",
+    value: "IP[:PORT]",
+    what: "the health server (default: 0.0.0.0:10256)",
+    check: serverCheck(HEALTHZ_PORT),
+    fields: (value) => ({ healthzBindAddress: value }),
+  }),
+  flag({
+    name: "healthz-port",
+    value: "PORT",
+    what: "its port, if the address has none; 0: no health server",
+    check: wholeNumber(0, 65_535),
+    fields: (value, { healthzBindAddress }) => {
+      if (Number(value) === 0) return { healthzBindAddress: "none" };
+      return { healthzBindAddress: healthzBindAddress ? withPort(healthzBindAddress, Number(value)) : null };
+    },
+    more: { hidden: true },
+  }),
+  flag({
+    name: "metrics-bind-address",
+    value: "IP[:PORT]",
+    what: "the metrics server (default: 127.0.0.1:10249)",
+    check: serverCheck(METRICS_PORT),
+    fields: (value) => ({ metricsBindAddress: value }),
+  }),
+  flag({
+    name: "metrics-port",
+    value: "PORT",
+    what: "its port, if the address has none",
+    check: wholeNumber(1, 65_535),
+    fields: (value, { metricsBindAddress }) => ({
+      metricsBindAddress: metricsBindAddress ? withPort(metricsBindAddress, Number(value)) : null,
+    }),
+    more: { hidden: true },
+  }),
+  onOff("profiling", "serve /debug/flags/v on the metrics server", (on) => ({ enableProfiling: on })),
+];
+
+const conntrack = (
+  name: string,
+  what: string,
+  check: Check,
+  field: (value: string) => ConfigInput["conntrack"],
+): ProxyFlag =>
+  flag({
+    name,
+    what,
+    check,
+    value: check === int31 ? "N" : "DURATION",
+    fields: (value) => ({ conntrack: field(value) }),
+  });
+
+const SYSTEM_FLAGS: readonly ProxyFlag[] = [
+  flag({
+    name: "oom-score-adj",
+    value: "N",
+    what: "-1000 to 1000 (default: -999)",
+    check: wholeNumber(-1000, 1000),
+    fields: (value) => ({ oomScoreAdj: Number(value) }),
+  }),
+  conntrack("conntrack-max-per-core", "nf_conntrack_max for each CPU; 0: left alone", int31, (value) => ({
+    maxPerCore: Number(value),
+  })),
+  conntrack("conntrack-min", "nf_conntrack_max at least", int31, (value) => ({ min: Number(value) })),
+  conntrack("conntrack-tcp-timeout-established", "0: left alone", notNegative, (value) => ({
+    tcpEstablishedTimeoutSec: secondsOf(value),
+  })),
+  conntrack("conntrack-tcp-timeout-close-wait", "0: left alone", notNegative, (value) => ({
+    tcpCloseWaitTimeoutSec: secondsOf(value),
+  })),
+  onOff("conntrack-tcp-be-liberal", "set nf_conntrack_tcp_be_liberal", (on) => ({ conntrack: { tcpBeLiberal: on } })),
+  conntrack("conntrack-udp-timeout", "0: left alone", notNegative, (value) => ({ udpTimeoutSec: secondsOf(value) })),
+  conntrack("conntrack-udp-timeout-stream", "0: left alone", notNegative, (value) => ({
+    udpStreamTimeoutSec: secondsOf(value),
+  })),
+];
+
+const LOGGING_FLAGS: readonly ProxyFlag[] = [
+  {
+    ...flag({
+      name: "v",
+      what: "verbosity: 0 to 3 info, 4 and 5 debug, from 6 on trace",
+      check: int31,
+      fields: (value) => ({
+        logLevel: logLevelOf(Number(value)),
+        kubeProxy: { logging: { verbosity: Number(value) } },
+      }),
+      more: logging,
+    }),
+    flags: "-v, --v <LEVEL>",
+    mayBeEmpty: false,
+  },
+  flag({
+    name: "logging-format",
+    value: "FORMAT",
+    what: "text or json",
+    check: (value) => oneOf(value, ["text", "json"]),
+    fields: (value) => ({ logFormat: value === "text" ? "text" : "json" }),
+    more: logging,
+  }),
+];
+
+/** All of kube-proxy's flags but those that portolan has under the same name, and those that are no settings. */
+export const PROXY_FLAGS: readonly ProxyFlag[] = [
+  ...MODE_FLAGS,
+  ...CLUSTER_FLAGS,
+  ...SERVER_FLAGS,
+  ...SYSTEM_FLAGS,
+  ...LOGGING_FLAGS,
+  ...INERT_FLAGS,
+];
