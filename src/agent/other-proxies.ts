@@ -13,15 +13,23 @@ import type { Finding } from "./report.ts";
 
 const TWO = "two proxies on one node answer for the same addresses, and count and refuse twice";
 
-/** `cgroup` null leaves out what is attached to it; `ours` are ids of our own programs. */
-export function otherProxies(cgroup: string | null, ours: ReadonlySet<number>): Finding[] {
-  const running = [...kubeProxy(), ...(cgroup === null ? [] : onCgroup(cgroup, ours))];
+/** What is known to be ours: it is no other proxy. */
+export interface Own {
+  /** Ids of the programs of these pins. */
+  readonly programs: ReadonlySet<number>;
+  /** An agent of these pins runs: the health port is its. */
+  readonly running: boolean;
+}
+
+/** `cgroup` null leaves out what is attached to it. */
+export function otherProxies(cgroup: string | null, own: Own): Finding[] {
+  const ours = own.programs;
+  const running = [...kubeProxy(healthPortTaken() && !own.running), ...(cgroup === null ? [] : onCgroup(cgroup, ours))];
   const none: Finding = { check: "other proxies", result: "ok", found: "none is running", why: TWO, mend: null };
   return [...(running.length === 0 ? [none] : running), ...remains()];
 }
 
-function kubeProxy(): Finding[] {
-  const portTaken = healthPortTaken();
+function kubeProxy(portTaken: boolean): Finding[] {
   const seen = runningKubeProxies();
   // A process whose namespace is hidden may be another node's; somebody on the health port says that it is not.
   const here = seen.filter(({ sameNetns }) => sameNetns === true || portTaken);

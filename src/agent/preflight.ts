@@ -4,7 +4,7 @@
 
 import { accessSync, constants } from "node:fs";
 import type { Config } from "../config/schema.ts";
-import { pinPaths, pinProblems } from "../datapath/pins.ts";
+import { lockHolder, pinPaths, pinProblems } from "../datapath/pins.ts";
 import { attachedPrograms, probePrograms } from "../datapath/programs.ts";
 import { type CgroupChoice, findCgroup, judgeCgroup } from "../node/cgroup.ts";
 import { fileSystem, kernelRelease, OLDEST_KERNEL, ownCapabilities } from "../node/kernel.ts";
@@ -27,7 +27,7 @@ export function preflight(config: Config, objectFile: string | null): Preflight 
     ...pins(config.bpffs),
     cgroup2(cgroup, config.cgroup !== null),
     ...(objectFile === null ? [] : [programs(objectFile)]),
-    ...otherProxies(cgroup?.dir ?? null, ourPrograms(config.bpffs)),
+    ...otherProxies(cgroup?.dir ?? null, { programs: ourPrograms(config.bpffs), running: agentRuns(config.bpffs) }),
     reservedPorts(config.reserveNodePorts),
   ];
   return { findings, cgroup: cgroup?.dir ?? null };
@@ -146,6 +146,11 @@ function programs(objectFile: string): Finding {
 function ourPrograms(bpffsDir: string): ReadonlySet<number> {
   const ours = ask(() => attachedPrograms(pinPaths(bpffsDir)));
   return typeof ours === "string" ? new Set() : ours;
+}
+
+/** Whoever holds the lock of these pins; a start beside it ends there, with its pid. */
+function agentRuns(bpffsDir: string): boolean {
+  return typeof ask(() => lockHolder(pinPaths(bpffsDir).root)) === "number";
 }
 
 function reservedPorts(wanted: boolean): Finding {
