@@ -37,10 +37,10 @@ export const joinHostPort = (host: string, port: number): string =>
 /** "IP:port" of a server; a bare address gets `port`, and what is neither stays as it is. */
 export const withPort = (text: string, port: number): string => (isAddress(text) ? joinHostPort(text, port) : text);
 
-/** An "IP:port" that a server can listen on. */
-export function isListenAddress(text: string): boolean {
+/** An "IP:port" that a server can listen on; `leastPort` 0: port 0, any free one, will do too. */
+export function isListenAddress(text: string, leastPort = 1): boolean {
   const parts = splitHostPort(text);
-  return parts !== null && parts.port > 0;
+  return parts !== null && parts.port >= leastPort;
 }
 
 export const whole = (least: number, most: number) =>

@@ -71,13 +71,13 @@ const nodePortAddresses = v.pipe(
   v.check((items) => items.length === 1 || !items.includes("primary"), '"primary" stands alone'),
 );
 
-const serverAddress = (port: number, more: readonly string[] = []) =>
+const serverAddress = (port: number, more: readonly string[], leastPort: number) =>
   v.optional(
     v.nullable(
       v.pipe(
         v.string(),
         v.transform((text) => withPort(text, port)),
-        v.check((text) => more.includes(text) || isListenAddress(text), `must be IP:port, as "0.0.0.0:${port}"`),
+        v.check((text) => more.includes(text) || isListenAddress(text, leastPort), `must be IP:port, as "0.0.0.0:${port}"`),
       ),
     ),
     null,
@@ -129,8 +129,9 @@ const operation = {
   confirmMassDeletion: v.nullish(v.boolean(), true),
   bindAddress: v.nullish(address, "0.0.0.0"),
   bindAddressHardFail: v.nullish(v.boolean(), false),
-  healthzBindAddress: serverAddress(HEALTHZ_PORT, ["none"]),
-  metricsBindAddress: serverAddress(METRICS_PORT),
+  healthzBindAddress: serverAddress(HEALTHZ_PORT, ["none"], 1),
+  /** Port 0: any that is free; `portolan status -o json` says which. */
+  metricsBindAddress: serverAddress(METRICS_PORT, [], 0),
   enableProfiling: v.nullish(v.boolean(), false),
   events: v.nullish(v.boolean(), true),
   oomScoreAdj: v.nullish(whole(-1000, 1000), -999),
