@@ -15,7 +15,9 @@ import { ownNetnsCookie } from "../node/kernel.ts";
 import type { BindGuard } from "../program/frontend-table.ts";
 import { Programmer } from "../program/programmer.ts";
 import { type Answers, ControlServer } from "./control.ts";
+import type { DeadPeers } from "./dead-peers.ts";
 import { answersOnLoopback } from "./device-addresses.ts";
+import { openDeadPeers } from "./open-dead-peers.ts";
 
 export interface InstallationOptions {
   readonly config: Config;
@@ -29,6 +31,7 @@ export interface InstallationOptions {
 export interface Installation {
   readonly programs: Programs;
   readonly programmer: Programmer;
+  readonly deadPeers: DeadPeers;
   /** What the programs did so far, by reason. */
   verdicts(): ReadonlyMap<string, bigint>;
   /** Closes everything; programs, links and maps stay pinned. */
@@ -49,7 +52,11 @@ export async function install(options: InstallationOptions): Promise<Installatio
   const programmer = await Programmer.start(maps, {
     bindGuard: options.bindGuard,
     onRetry: ({ added, changed, refused }) => log.info({ added, changed, refused: refused.length }, "retried"),
+    onServing: (changes) => deadPeers.changed(changes),
   });
+  const { ownerOf } = programmer;
+  const dead = made.use(openDeadPeers({ ...options, programs, ownerOf }));
+  const { deadPeers } = dead;
   if (programs.replaced === null) programs.activate();
   else
     log.warn({ reason: programs.replaced }, "maps are new: those in use go on serving until the new ones are filled");
@@ -58,9 +65,11 @@ export async function install(options: InstallationOptions): Promise<Installatio
   return {
     programs,
     programmer,
+    deadPeers,
     verdicts: () => readStats(programs.object.map("pt_stats"), btf),
     async close() {
       await control.close();
+      await dead[Symbol.asyncDispose]();
       btf.close();
       maps.close();
       programs[Symbol.dispose]();

@@ -158,6 +158,7 @@ export class Pipeline {
     await source.stop();
     this.#loop.stop();
     await installation.programmer.settled();
+    await installation.deadPeers.stop();
   }
 
   #apply(delta: UnitDelta): void {
@@ -191,6 +192,7 @@ export class Pipeline {
     const counts = { services: this.#store.serviceCount, units, frontends: fill.frontends.used, endpoints };
     const writeMs = Math.round(this.#writeMs);
     log.info({ ...counts, pending: pending.length, writes, writeMs, seconds: this.#syncSec }, "in sync");
+    installation.deadPeers.start(installation.programmer.units());
   }
 
   /** Everything is known: what an earlier agent left and nobody wants goes. */
@@ -200,6 +202,7 @@ export class Pipeline {
     if (!this.#leftovers.mayGo(recovered, () => this.#loop.complete())) return;
     installation.programmer.allowDeletes();
     this.#apply(NOTHING);
+    installation.deadPeers.start(installation.programmer.units());
     nodePorts.giveBack();
   }
 
@@ -287,6 +290,7 @@ export class Pipeline {
       programmer: installation.programmer.status(),
       latency: this.#latency.report(),
       audit: this.#auditor.report(),
+      deadPeers: installation.deadPeers.status(),
       problems: this.#problems.all(),
       warnings,
       deviceAddresses: [...addressTexts(this.#deviceAddresses)].sort(),

@@ -8,6 +8,7 @@ import { lockHolder, pinPaths, pinProblems } from "../datapath/pins.ts";
 import { attachedPrograms, probePrograms } from "../datapath/programs.ts";
 import { type CgroupChoice, findCgroup, judgeCgroup } from "../node/cgroup.ts";
 import { fileSystem, kernelRelease, OLDEST_KERNEL, ownCapabilities } from "../node/kernel.ts";
+import { deadPeersFinding } from "./dead-peer-ways.ts";
 import { otherProxies } from "./other-proxies.ts";
 import type { Finding } from "./report.ts";
 
@@ -26,7 +27,7 @@ export function preflight(config: Config, objectFile: string | null): Preflight 
     bpffs(config.bpffs),
     ...pins(config.bpffs),
     cgroup2(cgroup, config.cgroup !== null),
-    ...(objectFile === null ? [] : [programs(objectFile)]),
+    ...(objectFile === null ? [] : [programs(objectFile), deadPeersFinding(config)]),
     ...otherProxies(cgroup?.dir ?? null, { programs: ourPrograms(config.bpffs), running: agentRuns(config.bpffs) }),
     reservedPorts(config.reserveNodePorts),
   ];

@@ -5,6 +5,7 @@ import type { Problem } from "../model/types.ts";
 import type { ProgrammerStatus } from "../program/status.ts";
 import type { SourceStatus } from "../source/source.ts";
 import type { AuditReport } from "./audit.ts";
+import type { DeadPeersStatus } from "./dead-peers.ts";
 import type { LatencyReport } from "./latency.ts";
 import type { ServerAddresses } from "./servers.ts";
 
@@ -36,6 +37,8 @@ export interface AgentReport {
   /** From a watch event's bytes to the maps, since the first sync. */
   readonly latency: LatencyReport;
   readonly audit: AuditReport;
+  /** Sockets whose endpoint serves no more. */
+  readonly deadPeers: DeadPeersStatus;
   readonly problems: readonly Problem[];
   /** What preflight and start-up warned of. */
   readonly warnings: readonly string[];

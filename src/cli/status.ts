@@ -115,6 +115,7 @@ function wideLines({
   memory,
   reservedNodePorts,
   deviceAddresses,
+  deadPeers,
   paths,
 }: AgentReport): [string, string][] {
   const fill = Object.entries(programmer.fill).map(([name, { used, capacity }]) => `${name} ${used}/${capacity}`);
@@ -126,11 +127,18 @@ function wideLines({
     ["cgroup", paths.cgroup],
     ["addresses", deviceAddresses.join(", ")],
     ["node ports", `${reservedNodePorts} reserved`],
+    ["dead peers", deadPeersLine(deadPeers)],
     [
       "memory",
       `${(memory.rssBytes / 2 ** 20).toFixed(0)} MiB resident (mapped maps included), heap ${(memory.heapUsedBytes / 2 ** 20).toFixed(0)} MiB`,
     ],
   ];
+}
+
+/** Sockets whose endpoint serves no more. */
+function deadPeersLine({ how, ended, stranded, failingEndpoints, failedSends }: AgentReport["deadPeers"]): string {
+  const failing = failingEndpoints === 0 ? "" : `, sends to ${failingEndpoints} endpoints fail (${failedSends} so far)`;
+  return `${how}; ${ended[4] + ended[6]} ended, ${stranded} left${failing}`;
 }
 
 /** What does not fit, is not accepted, or was warned of: each as a table of its own. */

@@ -16,6 +16,8 @@ export interface Flow {
   readonly backendAddress: Uint8Array;
   readonly backendPort: number;
   readonly serviceId: number;
+  /** The record lies in the socket's own storage: no table says when it goes. */
+  readonly stored: boolean;
 }
 
 /** Whose flows are looked for. */
@@ -75,7 +77,7 @@ export class FlowTable implements Disposable {
   findIn(records: Uint8Array, query: FlowQuery): Flow[] {
     const found: Flow[] = [];
     for (let start = 0; start + this.#layout.size <= records.length; start += this.#layout.size) {
-      const flow = decodeFlow(records, start, this.#layout);
+      const flow = decodeFlow(records, start, { layout: this.#layout, stored: true });
       if (flow !== null && query.concerns(flow.protocol, flow.frontendPort) && query.matches(flow)) found.push(flow);
     }
     return found;
@@ -107,24 +109,34 @@ export class FlowTable implements Disposable {
   /** Null: it changed under our eyes, or is no connection. */
   #read(start: number): Flow | null {
     const cookie = this.#view.load64(start + this.#layout.at.cookie);
-    const flow = decodeFlow(new Uint8Array(this.#view.buffer), start, this.#layout);
+    const flow = decodeFlow(new Uint8Array(this.#view.buffer), start, { layout: this.#layout, stored: false });
     return flow?.cookie === cookie && this.#view.load64(start + this.#layout.at.cookie) === cookie ? flow : null;
   }
 }
 
-/** Null: a record of sendto(), which stands for no connection. */
-function decodeFlow(bytes: Uint8Array, start: number, { at }: Layout<"socket_record">): Flow | null {
+/** Null: no whole record, or one of sendto(), which stands for no connection. */
+function decodeFlow(
+  bytes: Uint8Array,
+  start: number,
+  { layout: { at }, stored }: { layout: Layout<"socket_record">; stored: boolean },
+): Flow | null {
   const data = new DataView(bytes.buffer, bytes.byteOffset + start);
-  if ((data.getUint8(at.flags) & SOCKET.SENDTO) !== 0) return null;
+  const cookie = data.getBigUint64(at.cookie, true);
+  if (cookie === 0n || cookie >> 63n !== 0n || (data.getUint8(at.flags) & SOCKET.SENDTO) !== 0) return null;
   return {
-    cookie: data.getBigUint64(at.cookie, true),
+    cookie,
     protocol: data.getUint8(at.proto) as Protocol,
     frontendAddress: bytes.slice(start + at.frontend_addr, start + at.frontend_addr + 16),
     frontendPort: data.getUint16(at.frontend_port, true),
     backendAddress: bytes.slice(start + at.backend_addr, start + at.backend_addr + 16),
     backendPort: data.getUint16(at.backend_port, true),
     serviceId: data.getUint32(at.service_id, true),
+    stored,
   };
+}
+
+export function isSameFlow(a: Flow, b: Flow): boolean {
+  return a.cookie === b.cookie && a.backendPort === b.backendPort && sameAddress(a.backendAddress, b.backendAddress);
 }
 
 export function sameAddress(a: Uint8Array, b: Uint8Array): boolean {

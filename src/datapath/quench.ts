@@ -2,7 +2,7 @@
 // Fails what connected UDP sockets send to endpoints that are gone (quench.bpf.c), for sockets that cannot be ended. The
 // program is on the cgroup only while there are such endpoints, by a link that is not pinned: it goes with the process.
 
-import { type BpfLink, type BpfMap, BpfObject } from "libbpf-ts";
+import { BpfError, type BpfLink, type BpfMap, BpfObject } from "libbpf-ts";
 import { type Layout, structLayout } from "./layout.ts";
 
 const OWN_MAP = "pt_gone";
@@ -30,6 +30,7 @@ export class Quench implements Disposable {
   readonly #valueBytes: number;
   #link: BpfLink | null = null;
   #failedSends = 0n;
+  #closed = false;
 
   /** Loads the program against the maps in use. Throws BpfError. */
   constructor({ objectFile, cgroup, maps, constants }: QuenchOptions) {
@@ -38,7 +39,7 @@ export class Quench implements Disposable {
     try {
       for (const [name, value] of Object.entries(constants)) this.#object.setRodata(name, value);
       for (const { name } of this.#object.maps) {
-        if (!name.startsWith("pt_") || name === OWN_MAP) continue;
+        if (!isShared(name)) continue;
         using map = maps(name);
         this.#object.reuseMap(name, map);
       }
@@ -64,7 +65,7 @@ export class Quench implements Disposable {
 
   /** Datagrams failed so far. */
   get failedSends(): bigint {
-    return this.#failedSends + this.#count();
+    return this.#closed ? this.#failedSends : this.#failedSends + this.#count();
   }
 
   /** From now on what is sent to these fails. Throws BpfError: the map is full, or the program cannot be attached. */
@@ -90,9 +91,11 @@ export class Quench implements Disposable {
     this.#link = null;
   }
 
+  /** May be called more than once. */
   [Symbol.dispose](): void {
-    this.#link?.close();
-    this.#link = null;
+    if (this.#closed) return;
+    this.detach();
+    this.#closed = true;
     this.#gone.close();
     this.#object.close();
   }
@@ -117,6 +120,25 @@ export class Quench implements Disposable {
     data.setUint16(at.port, port, true);
     data.setUint32(at.service_id, serviceId, true);
     return key;
+  }
+}
+
+/** A map of the socket programs, and not the program's own or one of libbpf's. */
+const isShared = (name: string): boolean => name.startsWith("pt_") && name !== OWN_MAP;
+
+/** Why the program cannot be used; null: the kernel takes it. Nothing stays behind. */
+export function quenchProblem(objectFile: string): string | null {
+  try {
+    using object = BpfObject.open(objectFile);
+    object.setRodata("sockets_mask", 15);
+    for (const { name, type } of object.maps) {
+      if (isShared(name) && type !== "sk_storage") object.setMaxEntries(name, 1_024);
+    }
+    object.load();
+    return null;
+  } catch (error) {
+    if (error instanceof BpfError) return error.message;
+    throw error;
   }
 }
 

@@ -4,9 +4,9 @@
 
 import { endianness } from "node:os";
 import { setImmediate } from "node:timers/promises";
-import { BpfError, netlinkExchange } from "libbpf-ts";
+import { BpfError, NetlinkSocket, netlinkExchange } from "libbpf-ts";
 import type { Protocol } from "../model/types.ts";
-import { attributes, encodeRequest, messages, NetlinkError, readU32, readU64 } from "./netlink.ts";
+import { attributes, dump, encodeRequest, messages, NetlinkError, readU32, readU64 } from "./netlink.ts";
 
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
@@ -19,6 +19,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const EOPNOTSUPP = 95;
 const ENOENT = 2;
+const ETIMEDOUT = 110;
 
 /** All states that have a peer: not TIME_WAIT (6), CLOSE (7), LISTEN (10), NEW_SYN_RECV (12). */
 const CONNECTED_STATES = 0xffe & ~(1 << 6) & ~(1 << 7) & ~(1 << 10);
@@ -52,8 +53,8 @@ export interface DiagSocket {
 
 export interface DiagQuery {
   readonly protocol: Protocol;
-  /** Path of a network namespace; left out: this process'. */
-  readonly netns?: string;
+  /** Path of a network namespace; null: this process'. */
+  readonly netns: string | null;
   /** Descriptor of a socket storage map, to be told what each socket has in it. */
   readonly storageFd?: number;
 }
@@ -62,7 +63,7 @@ export interface DiagQuery {
 export async function* connectedSockets({ protocol, netns, storageFd }: DiagQuery): AsyncGenerator<DiagSocket> {
   for (const family of [AF_INET, AF_INET6]) {
     const request = encodeDump(family, protocol, storageFd);
-    const answers = await netlinkExchange(NETLINK_SOCK_DIAG, request, netns === undefined ? {} : { netns });
+    const answers = await netlinkExchange(NETLINK_SOCK_DIAG, request, netns === null ? {} : { netns });
     let seen = 0;
     for (const { type, payload } of messages(answers)) {
       if (++seen % SLICE === 0) await setImmediate();
@@ -77,35 +78,25 @@ export async function destroySockets(sockets: readonly DiagSocket[], query: Diag
   if (sockets.length === 0) return [];
   const requests = Buffer.concat(sockets.map((socket) => encodeDestroy(socket, query.protocol)));
   const { netns } = query;
-  const answers = await netlinkExchange(NETLINK_SOCK_DIAG, requests, netns === undefined ? {} : { netns });
+  const answers = await netlinkExchange(NETLINK_SOCK_DIAG, requests, netns === null ? {} : { netns });
   const errors = [...messages(answers)].filter(({ type }) => type === NLMSG_ERROR).map(({ payload }) => payload);
   const refused = errors.map(errnoOf).find((errno) => errno !== 0 && errno !== ENOENT);
   if (refused !== undefined) throw new NetlinkError(refused);
   return sockets.filter((_, i) => errnoOf(errors[i] ?? NO_ANSWER) === 0).map(({ cookie }) => cookie);
 }
 
-const NO_ANSWER = new Uint8Array(Int32Array.of(-ENOENT).buffer);
-
 /** Why sockets of this namespace cannot be ended by sock_diag; null: they can. Nothing is ended. */
-export async function sockDiagProblem(protocol: Protocol): Promise<string | null> {
+export function sockDiagProblem(protocol: Protocol): string | null {
   try {
-    const all = connectedSockets({ protocol });
-    for await (const _ of all) break;
-    const nobody = {
-      cookie: 0n,
-      peer: EMPTY,
-      peerPort: 0,
-      storage: null,
-      family: AF_INET,
-      id: new Uint8Array(ID_BYTES),
-    };
-    await destroySockets([nobody], { protocol });
-    return null;
+    dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, header(AF_INET, protocol, 0));
+    using socket = new NetlinkSocket(NETLINK_SOCK_DIAG);
+    socket.send(encodeRequest(SOCK_DESTROY, NLM_F_ACK, header(AF_INET, protocol, CONNECTED_STATES)));
+    const [answer] = messages(socket.receive() ?? EMPTY);
+    const errno = errnoOf(answer?.payload ?? NO_ANSWER);
+    if (errno === ENOENT) return null;
+    return errno === EOPNOTSUPP ? "the kernel lacks INET_DIAG_DESTROY" : `sock_diag answers errno ${errno}`;
   } catch (error) {
-    if (error instanceof NetlinkError) {
-      return error.errno === EOPNOTSUPP ? "the kernel lacks INET_DIAG_DESTROY" : `sock_diag: ${error.message}`;
-    }
-    if (error instanceof BpfError) return error.message;
+    if (error instanceof NetlinkError || error instanceof BpfError) return `sock_diag: ${error.message}`;
     throw error;
   }
 }
@@ -113,20 +104,21 @@ export async function sockDiagProblem(protocol: Protocol): Promise<string | null
 /** Sockets read in one turn of the event loop. */
 const SLICE = 2_048;
 const EMPTY = new Uint8Array(0);
+const NO_ANSWER = new Uint8Array(Int32Array.of(-ETIMEDOUT).buffer);
 const LITTLE = endianness() === "LE";
 
 const errnoOf = (payload: Uint8Array): number => -(readU32(payload, 0) | 0);
 
-function header(family: number, protocol: Protocol): Uint8Array {
+function header(family: number, protocol: Protocol, states: number): Uint8Array {
   const request = new Uint8Array(REQUEST_BYTES);
   request[0] = family;
   request[1] = protocol;
-  new DataView(request.buffer).setUint32(4, CONNECTED_STATES, LITTLE);
+  new DataView(request.buffer).setUint32(4, states, LITTLE);
   return request;
 }
 
 function encodeDump(family: number, protocol: Protocol, storageFd: number | undefined): Uint8Array {
-  const request = header(family, protocol);
+  const request = header(family, protocol, CONNECTED_STATES);
   if (storageFd === undefined) return encodeRequest(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, request);
   const storage = new DataView(new ArrayBuffer(12));
   storage.setUint16(0, 12, LITTLE);
@@ -138,7 +130,7 @@ function encodeDump(family: number, protocol: Protocol, storageFd: number | unde
 }
 
 function encodeDestroy({ family, id }: DiagSocket, protocol: Protocol): Uint8Array {
-  const request = header(family, protocol);
+  const request = header(family, protocol, CONNECTED_STATES);
   request.set(id, REQUEST_ID);
   return encodeRequest(SOCK_DESTROY, NLM_F_ACK, request);
 }

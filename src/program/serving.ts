@@ -30,7 +30,7 @@ export function servingChange(unit: UnitState, sets: SetPlan | null): ServingCha
   return !anyServes(unit.endpoints) && anyServes(sets.endpoints) ? { unit, lostIds } : null;
 }
 
-export function anyServes(endpoints: Uint8Array): boolean {
+function anyServes(endpoints: Uint8Array): boolean {
   for (let i = 0; i * ENDPOINT_STRIDE < endpoints.length; i++) if (serves(endpoints, i)) return true;
   return false;
 }
@@ -60,12 +60,23 @@ export class StrandedFlows implements FlowQuery {
     return this.#ports.has(code(protocol, frontendPort));
   }
 
-  matches({ protocol, frontendAddress, frontendPort, backendAddress, backendPort }: Flow): boolean {
-    const owner = this.#ownerOf(formatAddress(frontendAddress), frontendPort, protocol);
-    if (owner === undefined || !this.#units.has(owner)) return false;
-    return !isServedBy(owner.endpoints, backendAddress, backendPort);
+  matches(flow: Flow): boolean {
+    const owner = ownerOfFlow(flow, this.#ownerOf);
+    return owner !== undefined && this.#units.has(owner) && isStrandedIn(owner, flow);
   }
 }
+
+/** Whether the flow's endpoint serves no more while another one does, by the units as they are now. */
+export function isStranded(flow: Flow, ownerOf: FindOwner): boolean {
+  const owner = ownerOfFlow(flow, ownerOf);
+  return owner !== undefined && isStrandedIn(owner, flow);
+}
+
+const ownerOfFlow = ({ frontendAddress, frontendPort, protocol }: Flow, ownerOf: FindOwner): UnitState | undefined =>
+  ownerOf(formatAddress(frontendAddress), frontendPort, protocol);
+
+const isStrandedIn = ({ endpoints }: UnitState, { backendAddress, backendPort }: Flow): boolean =>
+  anyServes(endpoints) && !isServedBy(endpoints, backendAddress, backendPort);
 
 const code = (protocol: number, port: number): number => (protocol << 16) | port;
 

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// For sockets that cannot be ended: for how long what they send to their lost endpoint fails. The program that does it
+// runs for every packet of the node, so it is there no longer than needed, and never for longer than HOLD_MS at a time.
+
+import type { Flow } from "../datapath/flows.ts";
+import type { GoneEndpoint, Quench } from "../datapath/quench.ts";
+import { PROTOCOL } from "../model/types.ts";
+
+/** How long a socket may take to send once more. */
+export const HOLD_MS = 300_000;
+/** How often it is asked whether it is still needed. */
+const LOOK_MS = 1_000;
+
+interface Held {
+  readonly endpoint: GoneEndpoint;
+  readonly untilMs: number;
+}
+
+export class FailingSends {
+  readonly #quench: Quench | null;
+  readonly #held = new Map<string, Held>();
+  /** Held for their time: not taken up again while a flow is left. */
+  readonly #over = new Set<string>();
+
+  /** Null: there is no such program here, and nothing fails. */
+  constructor(quench: Quench | null) {
+    this.#quench = quench;
+  }
+
+  /** How many endpoints sends to which fail now. */
+  get endpoints(): number {
+    return this.#held.size;
+  }
+
+  /** Sends failed so far. */
+  get failed(): number {
+    return Number(this.#quench?.failedSends ?? 0n);
+  }
+
+  /** When fail() is to be called again, on the monotonic clock. */
+  get againMs(): number {
+    return this.#held.size > 0 ? performance.now() + LOOK_MS : Number.POSITIVE_INFINITY;
+  }
+
+  /** These flows, and no others, are to be told. Throws BpfError. */
+  fail(flows: readonly Flow[]): void {
+    if (this.#quench === null) return;
+    const now = performance.now();
+    const wanted = new Map(flows.filter(({ protocol }) => protocol === PROTOCOL.UDP).map(endpointOf));
+    for (const key of this.#over) if (!wanted.has(key)) this.#over.delete(key);
+    for (const [key, { endpoint, untilMs }] of this.#held) {
+      if (wanted.has(key) && untilMs > now) continue;
+      this.#quench.remove(endpoint);
+      this.#held.delete(key);
+      if (wanted.has(key)) this.#over.add(key);
+    }
+    const fresh = [...wanted].filter(([key]) => !this.#held.has(key) && !this.#over.has(key));
+    for (const [key, endpoint] of fresh.slice(0, this.#quench.room - this.#held.size)) {
+      this.#quench.add([endpoint]);
+      this.#held.set(key, { endpoint, untilMs: now + HOLD_MS });
+    }
+    if (this.#held.size === 0) this.#quench.detach();
+  }
+
+  stop(): void {
+    this.#quench?.[Symbol.dispose]();
+  }
+}
+
+function endpointOf({ backendAddress, backendPort, serviceId }: Flow): [string, GoneEndpoint] {
+  const key = `${Buffer.from(backendAddress).toString("hex")}|${backendPort}|${serviceId}`;
+  return [key, { address: backendAddress, port: backendPort, serviceId }];
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Puts together what ends sockets of lost endpoints on this node, in the best ways there are, and says which those are.
+
+import { BpfError } from "libbpf-ts";
+import type { Logger } from "pino";
+import type { Config } from "../config/schema.ts";
+import { FlowTable } from "../datapath/flows.ts";
+import { killObject, quenchObject } from "../datapath/object-file.ts";
+import type { Programs } from "../datapath/programs.ts";
+import { Quench } from "../datapath/quench.ts";
+import { SocketIterators } from "../datapath/socket-iterators.ts";
+import type { FindOwner } from "../program/serving.ts";
+import { type DeadPeerWays, deadPeerWays } from "./dead-peer-ways.ts";
+import { DeadPeers } from "./dead-peers.ts";
+import { FailingSends } from "./failing-sends.ts";
+import { SocketEnder } from "./socket-ender.ts";
+
+export interface DeadPeersParts {
+  readonly config: Pick<Config, "deadPeers" | "mapSizes">;
+  readonly cgroup: string;
+  readonly programs: Pick<Programs, "object">;
+  readonly ownerOf: FindOwner;
+  readonly log: Logger;
+  /** Left out: the best there are. */
+  readonly ways?: DeadPeerWays;
+}
+
+/** What it opened is closed when it is disposed of. */
+export interface OpenDeadPeers extends AsyncDisposable {
+  readonly deadPeers: DeadPeers;
+}
+
+/** Throws BpfError or LayoutError. */
+export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
+  const { config, programs, ownerOf, log } = parts;
+  const ways = parts.ways ?? deadPeerWays(config);
+  using made = new DisposableStack();
+  const map = (name: string) => programs.object.map(name);
+  using sockets = map("pt_sockets");
+  using active = map("pt_active");
+  using btf = programs.object.btf();
+  const table = made.use(new FlowTable({ sockets, active }, btf));
+  const storage = made.use(map("pt_sockets_ovf"));
+  const iterators = ways.here === "iterators" ? made.use(new SocketIterators(killObject())) : null;
+  const everywhere = ways.elsewhere === "iterators" || ways.elsewhere === "sock-diag";
+  const sends = new FailingSends(openQuench(parts));
+  const ender = new SocketEnder({ iterators, everywhere, storage, table });
+  const deadPeers = new DeadPeers({ ways, table, ender, sends, ownerOf, tcp: config.deadPeers.tcp, log });
+  const { here, elsewhere, reasons } = ways;
+  log.info({ here, elsewhere, reasons, tcp: config.deadPeers.tcp }, "sockets of endpoints that are gone");
+  const opened = made.move();
+  return {
+    deadPeers,
+    async [Symbol.asyncDispose]() {
+      await deadPeers.stop();
+      opened.dispose();
+    },
+  };
+}
+
+/** Null: the kernel does not take the program. */
+function openQuench({ config, cgroup, programs, log }: DeadPeersParts): Quench | null {
+  try {
+    const constants = { sockets_mask: config.mapSizes.sockets - 1 };
+    const maps = (name: string) => programs.object.map(name);
+    return new Quench({ objectFile: quenchObject(), cgroup, maps, constants });
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    log.warn({ reason: error.message }, "sends to endpoints that are gone cannot be failed");
+    return null;
+  }
+}
