@@ -77,7 +77,10 @@ const serverAddress = (port: number, more: readonly string[], leastPort: number)
       v.pipe(
         v.string(),
         v.transform((text) => withPort(text, port)),
-        v.check((text) => more.includes(text) || isListenAddress(text, leastPort), `must be IP:port, as "0.0.0.0:${port}"`),
+        v.check(
+          (text) => more.includes(text) || isListenAddress(text, leastPort),
+          `must be IP:port, as "0.0.0.0:${port}"`,
+        ),
       ),
     ),
     null,
