@@ -45,7 +45,7 @@ export interface Service {
   readonly ports: readonly ServicePort[];
   /** spec.internalTrafficPolicy == Local. */
   readonly internalLocal: boolean;
-  /** spec.externalTrafficPolicy == Local. */
+  /** spec.externalTrafficPolicy == Local, where that counts: types NodePort, LoadBalancer, and ClusterIP with externalIPs. */
   readonly externalLocal: boolean;
   /** ClientIP affinity timeout in seconds; 0: none. */
   readonly affinitySec: number;

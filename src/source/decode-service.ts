@@ -61,11 +61,18 @@ function serviceFrom(meta: ObjectMeta, object: JsonObject, findings: Findings): 
     ),
     ports: readPorts(spec, findings),
     internalLocal: member(spec, "internalTrafficPolicy") === "Local",
-    externalLocal: member(spec, "externalTrafficPolicy") === "Local",
+    externalLocal: member(spec, "externalTrafficPolicy") === "Local" && countsAsExternal(type, spec),
     affinitySec: readAffinity(spec, findings),
     sourceRanges: ranges,
     healthCheckNodePort: readOptionalPort(member(spec, "healthCheckNodePort"), "spec.healthCheckNodePort", findings),
   };
+}
+
+/** Whether externalTrafficPolicy counts: not for what only the cluster reaches. */
+function countsAsExternal(type: unknown, spec: JsonObject): boolean {
+  if (type === "NodePort" || type === "LoadBalancer") return true;
+  const externalIps = member(spec, "externalIPs");
+  return Array.isArray(externalIps) && externalIps.length > 0;
 }
 
 /** Both families' cluster addresses; null if the Service is headless or has none that is one. */
