@@ -100,6 +100,8 @@ static int wait_for(int fd, short event)
 	return -1;
 }
 
+#include "actor-datagram.h"
+
 static void make_socket(void)
 {
 	int type = strcmp(words[2], "udp") ? SOCK_STREAM : SOCK_DGRAM;
@@ -159,55 +161,6 @@ static void disconnect(void)
 	struct sockaddr none = {.sa_family = AF_UNSPEC};
 
 	outcome(connect(*fd_of(1), &none, sizeof(none)));
-}
-
-static void send_to(int flags)
-{
-	union any_address address;
-	socklen_t size = address_of(2, &address);
-
-	outcome(sendto(*fd_of(1), words[4], strlen(words[4]), flags, &address.any, size));
-}
-
-/* sendmsg() that asks for a source address (IP_PKTINFO). */
-static void send_from(void)
-{
-	union any_address address;
-	char control[CMSG_SPACE(sizeof(struct in_pktinfo))] = {0};
-	struct iovec data = {words[4], strlen(words[4])};
-	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-	struct cmsghdr *header = (struct cmsghdr *)control;
-	struct in_pktinfo info = {0};
-
-	message.msg_name = &address;
-	message.msg_namelen = address_of(2, &address);
-	message.msg_control = control;
-	message.msg_controllen = sizeof(control);
-	inet_pton(AF_INET, words[5], &info.ipi_spec_dst);
-	*header = (struct cmsghdr){CMSG_LEN(sizeof(info)), IPPROTO_IP, IP_PKTINFO};
-	memcpy(CMSG_DATA(header), &info, sizeof(info));
-	outcome(sendmsg(*fd_of(1), &message, 0));
-}
-
-/* What arrived and from where, by recvfrom() or recvmsg(). */
-static void receive(int by_message)
-{
-	union any_address address = {0};
-	socklen_t size = sizeof(address);
-	char text[256];
-	struct iovec data = {text, sizeof(text) - 1};
-	struct msghdr message = {
-	    .msg_name = &address, .msg_namelen = size, .msg_iov = &data, .msg_iovlen = 1};
-	ssize_t got = wait_for(*fd_of(1), POLLIN);
-
-	if (!got)
-		got = by_message
-			  ? recvmsg(*fd_of(1), &message, 0)
-			  : recvfrom(*fd_of(1), text, sizeof(text) - 1, 0, &address.any, &size);
-	if (got < 0)
-		return outcome(-1);
-	text[got] = 0;
-	printf("ok %s %s\n", text, text_of(&address));
 }
 
 static void read_text(void)

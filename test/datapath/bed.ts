@@ -83,6 +83,12 @@ export class Bed {
     return this.#start(place, null);
   }
 
+  /** Sets a sysctl of a namespace, by its path below /proc/sys. */
+  sysctl(place: Place, path: string, value: string): void {
+    const netns = `/run/netns/${this.#prefix}-${place}`;
+    execFileSync("nsenter", [`--net=${netns}`, "sh", "-c", `echo ${value} > /proc/sys/${path}`]);
+  }
+
   get table(): Table {
     if (this.#table === null) throw new Error("not loaded");
     return this.#table;

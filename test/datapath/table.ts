@@ -17,6 +17,9 @@ export const FRONTEND = {
   internalLocal: 32,
   externalLocal: 64,
   bindGuard: 128,
+  sourceRanges: 256,
+  allowHost: 512,
+  allowPods: 1024,
 } as const;
 export const BACKEND = { cluster: 1, local: 2, serving: 4 } as const;
 export const ALGORITHM = { reject: 0, drop: 1, random: 2, leastConn: 3, maglev: 4 } as const;
@@ -109,6 +112,22 @@ export class Table {
       this.codec("frontend_key").encode({ addr: addressBytes(address) }),
       this.codec("frontend").encode({ flags: FRONTEND.clusterIp | FRONTEND.anyPort }),
     );
+  }
+
+  /** Admits the sources in a prefix, "10.0.0.0/8", to the service's frontends with ranges. */
+  addRange(service: Service, prefix: string): void {
+    this.#map("pt_src_ranges").set(this.#rangeKey(service, prefix), this.codec("src_range").encode({ allowed: 1 }));
+  }
+
+  removeRange(service: Service, prefix: string): void {
+    this.#map("pt_src_ranges").delete(this.#rangeKey(service, prefix));
+  }
+
+  /** 32 bits are the service id's. */
+  #rangeKey(service: Service, prefix: string): Uint8Array {
+    const [address = "", length = ""] = prefix.split("/");
+    const prefixlen = 32 + Number(length) + (address.includes(":") ? 0 : 96);
+    return this.codec("src_range_key").encode({ prefixlen, service_id: service.id, addr: addressBytes(address) });
   }
 
   addNodeAddress(address: string): void {
