@@ -17,6 +17,7 @@ import { HeapTrim } from "./heap-trim.ts";
 import type { Installation } from "./installation.ts";
 import { Latency } from "./latency.ts";
 import { Leftovers } from "./leftovers.ts";
+import { LoopDelay } from "./loop-delay.ts";
 import type { NodePorts } from "./node-ports.ts";
 import { NodeView } from "./node-view.ts";
 import { Problems } from "./problems.ts";
@@ -48,6 +49,7 @@ export class Pipeline {
   readonly #store = new Store();
   readonly #latency = new Latency();
   readonly #heap = new HeapTrim();
+  readonly #delay = new LoopDelay();
   readonly #problems: Problems;
   readonly #node: NodeView;
   readonly #compiler: Compiler;
@@ -104,7 +106,8 @@ export class Pipeline {
       },
       onServiceCidrs: (cidrs) => this.#setServiceCidrs(cidrs),
       admit: () => this.#opened,
-      apply: (delta) => this.#apply(delta),
+      apply: (delta, more) => this.#apply(delta, more),
+      onActive: () => this.#delay.active(),
       onDrained: () => this.#onDrained(),
       onSynced: () => this.#onSynced(),
       onComplete: () => this.#onComplete(),
@@ -143,6 +146,7 @@ export class Pipeline {
     this.#opened.catch((error: unknown) => {
       if (!this.#stopping.signal.aborted) this.#broken.reject(error);
     });
+    this.#delay.active();
     source.start(this.#loop);
     this.#auditor.start();
     await Promise.race([stopped, this.#broken.promise]);
@@ -153,6 +157,7 @@ export class Pipeline {
     const { source, installation } = this.#options;
     this.#stopping.abort();
     if (this.#tick !== null) clearInterval(this.#tick);
+    this.#delay.stop();
     this.#addresses?.[Symbol.dispose]();
     await this.#auditor.stop();
     await source.stop();
@@ -161,10 +166,10 @@ export class Pipeline {
     await installation.deadPeers.stop();
   }
 
-  #apply(delta: UnitDelta): void {
+  #apply(delta: UnitDelta, more = false): void {
     const { installation, nodePorts, servers, node, log } = this.#options;
     nodePorts.add(delta);
-    const report = installation.programmer.apply(delta);
+    const report = installation.programmer.apply(delta, more);
     const { added, changed, removed, refused, writes, writeMs, durationMs } = report;
     servers.watch.applied(report);
     this.#writeMs += writeMs;
@@ -289,6 +294,7 @@ export class Pipeline {
       },
       programmer: installation.programmer.status(),
       latency: this.#latency.report(),
+      loopDelay: this.#delay.report(),
       audit: this.#auditor.report(),
       deadPeers: installation.deadPeers.status(),
       problems: this.#problems.all(),

@@ -7,6 +7,7 @@ import type { SourceStatus } from "../source/source.ts";
 import type { AuditReport } from "./audit.ts";
 import type { DeadPeersStatus } from "./dead-peers.ts";
 import type { LatencyReport } from "./latency.ts";
+import type { LoopDelayReport } from "./loop-delay.ts";
 import type { ServerAddresses } from "./servers.ts";
 
 export interface AgentReport {
@@ -36,6 +37,8 @@ export interface AgentReport {
   readonly programmer: ProgrammerStatus;
   /** From a watch event's bytes to the maps, since the first sync. */
   readonly latency: LatencyReport;
+  /** For how long the event loop was held up, while there was anything to do. */
+  readonly loopDelay: LoopDelayReport;
   readonly audit: AuditReport;
   /** Sockets whose endpoint serves no more. */
   readonly deadPeers: DeadPeersStatus;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // When to sync: never before both kinds of objects have come once and the agent is ready for them; then at once, with whatever came in the same turn of
-// the event loop. Much is compiled in slices, so that nothing else has to wait long; the first sync is written in one go.
+// the event loop. Much is compiled, and at first written, in slices, so that nothing else has to wait long.
 
 import type { Compiler } from "../compile/compile.ts";
-import type { Unit, UnitDelta } from "../compile/unit.ts";
+import { ENDPOINT_STRIDE, type Unit, type UnitDelta } from "../compile/unit.ts";
 import type { Store } from "../model/store.ts";
 import {
   type EndpointSlice,
@@ -21,6 +21,9 @@ import type { SyncWatch } from "./sync-watch.ts";
 
 /** Services compiled in one turn. */
 const SLICE = 256;
+/** Units and bytes of endpoints that the first sync writes in one turn. */
+const WRITTEN = 512;
+const WRITTEN_BYTES = 4096 * ENDPOINT_STRIDE;
 
 export interface SyncLoopParts {
   readonly store: Store;
@@ -34,8 +37,10 @@ export interface SyncLoopParts {
   onServiceCidrs(cidrs: readonly string[]): void;
   /** Asked once, when both kinds have come: resolves when they may be acted on. Its rejection is fatal. */
   admit(): Promise<void>;
-  /** Writes a delta to the kernel. */
-  apply(delta: UnitDelta): void;
+  /** Writes a delta to the kernel; or a part of one, with more to come before anything else. */
+  apply(delta: UnitDelta, more: boolean): void;
+  /** There is something to do. */
+  onActive(): void;
   /** All that was asked for is written, or refused; also after the first sync. */
   onDrained(): void;
   /** The first sync is in the kernel. Called once. */
@@ -50,8 +55,9 @@ export class SyncLoop implements SourceSink {
   readonly #parts: SyncLoopParts;
   /** Services to compile, with the time of the event that wants it; 0n: no event does. */
   readonly #queue = new Map<ServiceKey, bigint>();
-  /** Units of the first sync. */
+  /** Units of the first sync that are not written yet, and keys of those that went after they were. */
   readonly #first = new Map<string, Unit>();
+  readonly #gone = new Set<string>();
   #scheduled: NodeJS.Immediate | null = null;
   #stopped = false;
   #synced = false;
@@ -126,6 +132,7 @@ export class SyncLoop implements SourceSink {
 
   #wake(): void {
     if (this.#scheduled !== null || this.#stopped || this.#admission !== "given") return;
+    this.#parts.onActive();
     // Not now but after this turn's events: a burst is one sync.
     this.#scheduled = setImmediate(() => {
       this.#scheduled = null;
@@ -146,17 +153,34 @@ export class SyncLoop implements SourceSink {
       this.#wake();
       return;
     }
-    if (!this.#synced) {
-      this.#parts.apply({ upserted: [...this.#first.values()], removed: [], problems: new Map() });
-      this.#first.clear();
-      this.#synced = true;
-      this.#parts.onSynced();
+    if (!this.#synced && !this.#writeFirst()) {
+      this.#wake();
+      return;
     }
     this.#parts.onDrained();
     if (this.#complete === "wanted") {
       this.#complete = "done";
       this.#parts.onComplete();
     }
+  }
+
+  /** The next part of the first sync; whether it was the last. */
+  #writeFirst(): boolean {
+    const upserted: Unit[] = [];
+    let bytes = 0;
+    for (const [key, unit] of this.#first) {
+      upserted.push(unit);
+      this.#first.delete(key);
+      bytes += unit.endpoints.length;
+      if (upserted.length === WRITTEN || bytes >= WRITTEN_BYTES) break;
+    }
+    const more = this.#first.size > 0;
+    this.#parts.apply({ upserted, removed: more ? [] : [...this.#gone], problems: new Map() }, more);
+    if (more) return false;
+    this.#gone.clear();
+    this.#synced = true;
+    this.#parts.onSynced();
+    return true;
   }
 
   /** At first the oldest Services come first: those that claim a taken address then never held it for a moment. */
@@ -186,11 +210,17 @@ export class SyncLoop implements SourceSink {
     const delta = compiler.update(store, slice.keys());
     for (const [service, found] of delta.problems) problems.fromCompile(service, found);
     if (!this.#synced) {
-      for (const unit of delta.upserted) this.#first.set(unit.key, unit);
-      for (const key of delta.removed) this.#first.delete(key);
+      for (const unit of delta.upserted) {
+        this.#first.set(unit.key, unit);
+        this.#gone.delete(unit.key);
+      }
+      for (const key of delta.removed) {
+        this.#first.delete(key);
+        this.#gone.add(key);
+      }
       return;
     }
-    this.#parts.apply(delta);
+    this.#parts.apply(delta, false);
     const now = process.hrtime.bigint();
     for (const receivedNs of slice.values()) if (receivedNs !== 0n) latency.record(now - receivedNs);
   }

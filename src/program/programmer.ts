@@ -71,6 +71,9 @@ export class Programmer {
   readonly #quarantine: Quarantine;
   readonly #nodeAddresses: NodeAddressWriter;
   readonly #strayNames: readonly number[];
+  /** The last change of each unit, as long as rows may be left of what it was. */
+  readonly #losing = new Map<string, Change>();
+  #more = false;
   #deletesAllowed = false;
   #swept = false;
   #roomFreed = false;
@@ -123,8 +126,12 @@ export class Programmer {
     });
   }
 
-  /** Programs new and changed units, removes those that are gone, and tries again what is pending and may fit now. */
-  apply(delta: Pick<UnitDelta, "upserted" | "removed">): ApplyReport {
+  /**
+   * Programs new and changed units, removes those that are gone, and tries again what is pending and may fit now. With
+   * `more` to come at once, rows that units lose stay until the last part is in: an address that passes from one unit to
+   * another, in another part, always has an owner.
+   */
+  apply(delta: Pick<UnitDelta, "upserted" | "removed">, more = false): ApplyReport {
     const startMs = performance.now();
     const writes = this.#port.writes;
     const round = newRound();
@@ -138,7 +145,9 @@ export class Programmer {
     for (const change of live) this.#ranges.put(change);
     this.#rows.put(live.filter((change) => change.failure === null));
     for (const change of live) this.#finish(change, round);
-    for (const change of live) this.#dropRows(change, round);
+    this.#more = more;
+    for (const change of live) this.#noteLoss(change);
+    if (!more) this.#dropAllRows(round);
     for (const key of removals) this.#remove(key, round);
     this.#sweep();
     this.#quarantine.add(round);
@@ -157,7 +166,7 @@ export class Programmer {
     this.#roomFreed = true;
     this.#nodeAddresses.write();
     this.#quarantine.kick();
-    return this.apply({ upserted: [], removed: [] });
+    return this.apply({ upserted: [], removed: [] }, this.#more);
   }
 
   /** Whether retry() has anything to do; costs nothing to ask. */
@@ -346,6 +355,17 @@ export class Programmer {
     else round.changed++;
   }
 
+  #noteLoss(change: Change): void {
+    const { unit, state, wanted } = change;
+    if (state.rows.length === wanted.length) this.#losing.delete(unit.key);
+    else this.#losing.set(unit.key, change);
+  }
+
+  #dropAllRows(round: Round): void {
+    for (const change of this.#losing.values()) this.#dropRows(change, round);
+    this.#losing.clear();
+  }
+
   #dropRows({ unit, state, wanted, failure }: Change, round: Round): void {
     if (failure !== null || state.rows.length === wanted.length) return;
     const keys = new Set(wanted.map((row) => row.key));
@@ -397,7 +417,7 @@ export class Programmer {
   #retryFreed(): void {
     this.#roomFreed = true;
     if (![...this.#pending.values()].some(({ full }) => full)) return;
-    const report = this.apply({ upserted: [], removed: [] });
+    const report = this.apply({ upserted: [], removed: [] }, this.#more);
     this.#options.onRetry?.(report);
   }
 }

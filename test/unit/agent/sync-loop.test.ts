@@ -37,6 +37,7 @@ function service(name: string, { createdMs = 0, ip = "10.96.0.1", port = 80 } = 
 }
 
 let deltas: UnitDelta[];
+let parts: boolean[];
 let events: string[];
 let latency: Latency;
 let loop: SyncLoop;
@@ -45,6 +46,7 @@ let admission: Promise<void>;
 
 beforeEach(() => {
   deltas = [];
+  parts = [];
   events = [];
   failure = null;
   admission = Promise.resolve();
@@ -66,9 +68,11 @@ beforeEach(() => {
     onNode: (node) => events.push(`node ${node?.name}`),
     onServiceCidrs: (cidrs) => events.push(`cidrs ${cidrs}`),
     admit: () => admission,
-    apply: (delta) => {
+    onActive: () => undefined,
+    apply: (delta, more) => {
       if (failure) throw failure;
       deltas.push(delta);
+      parts.push(more);
     },
     onSynced: () => events.push("synced"),
     onComplete: () => events.push("complete"),
@@ -128,15 +132,35 @@ test("a burst of one turn is one delta", async () => {
   expect(latency.report()).toMatchObject({ count: 10 });
 });
 
-test("the first sync is one delta, whatever its size, without what went meanwhile", async () => {
+test("the first sync comes in parts, the last one told, without what went meanwhile", async () => {
   for (let i = 0; i < 700; i++) put(service(`s${i}`, { createdMs: i, ip: `10.97.${i >> 8}.${i & 255}` }));
   loop.synced("services");
   loop.synced("endpointslices");
   await turn();
   loop.service("ns/s0", null, process.hrtime.bigint());
   await settle();
-  expect(deltas).toHaveLength(1);
-  expect(deltas[0]?.upserted).toHaveLength(699);
+  expect(deltas.map(({ upserted }) => upserted.length)).toEqual([512, 187]);
+  expect(parts).toEqual([true, false]);
+  expect(events).toEqual(["synced"]);
+});
+
+test("what goes after its part of the first sync was written goes with the last part; what comes back does not", async () => {
+  for (let i = 0; i < 1_500; i++) put(service(`s${i}`, { createdMs: i, ip: `10.97.${i >> 8}.${i & 255}` }));
+  loop.synced("services");
+  loop.synced("endpointslices");
+  while (deltas.length === 0) await turn();
+  for (const name of ["s0", "s1", "s1499"]) loop.service(`ns/${name}`, null, process.hrtime.bigint());
+  while (deltas.length === 1) await turn();
+  put(service("s1", { createdMs: 1, ip: "10.97.0.1" }));
+  await settle();
+  expect(parts).toEqual([true, true, false]);
+  expect(deltas.map(({ removed }) => removed)).toEqual([[], [], ["ns/s0/TCP/4", "ns/s1499/TCP/4"]]);
+  expect(names().flat()).not.toContain("ns/s1499");
+  expect(
+    names()
+      .flat()
+      .filter((name) => name === "ns/s1"),
+  ).toHaveLength(2);
   expect(events).toEqual(["synced"]);
 });
 

@@ -7,7 +7,7 @@ import { parseExtentWord } from "../../../src/datapath/extent.ts";
 import { FRONTEND, NODE_ADDR } from "../../../src/datapath/layout.ts";
 import { addressBytes } from "../../../src/model/address.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
-import { options } from "../../support/fresh-maps.ts";
+import { expectEqualToFresh, options, tableOf } from "../../support/fresh-maps.ts";
 import { LookupGuard } from "../../support/lookup-guard.ts";
 import { mapLines } from "../../support/map-lines.ts";
 import { emptyMemory, type Faults, MemoryMaps } from "../../support/memory-maps.ts";
@@ -309,4 +309,25 @@ describe("node addresses", () => {
       ["192.0.2.9", 1],
     ]);
   });
+});
+
+test("an address that passes between units of different parts of a first sync always has an owner", async () => {
+  const at = (name: string, ...clusterIps: string[]): Unit =>
+    makeUnit({ name, endpoints: hosts(name.length), frontends: clusterIps.map((ip) => frontend("clusterIP", ip, 80)) });
+  const memory = emptyMemory();
+  const first = await Programmer.start(new MemoryMaps(memory), options);
+  first.apply({ upserted: [at("a/a", "10.96.0.1", "10.96.0.3"), at("a/bb", "10.96.0.2")], removed: [] });
+  for (const parts of [true, false]) {
+    const guard = new LookupGuard(memory);
+    const port = new MemoryMaps(memory, { afterStore: (operation) => guard.afterStore(operation) });
+    const next = await Programmer.start(port, options);
+    const wanted = [at("a/a", parts ? "10.96.0.2" : "10.96.0.1"), at("a/bb", parts ? "10.96.0.1" : "10.96.0.2")];
+    guard.expect(await tableOf(wanted));
+    next.apply({ upserted: wanted.slice(0, 1), removed: [] }, parts);
+    next.apply({ upserted: wanted.slice(1), removed: [] });
+    expect(guard.violations.length > 0).toBe(!parts);
+    next.allowDeletes();
+    next.apply({ upserted: [], removed: [] });
+    await expectEqualToFresh(memory, next, wanted);
+  }
 });
