@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real agent, as a process of the node with the two capabilities it needs, and the command line that asks it.
 
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { AgentReport } from "../../src/agent/report.ts";
@@ -17,6 +17,8 @@ export interface AgentOptions {
   readonly cgroup: string;
   readonly bpffs: string;
   readonly place: Place;
+  /** A configuration of either kind. */
+  readonly config?: object;
 }
 
 export class Agent {
@@ -35,7 +37,10 @@ export class Agent {
       "state-dir": stateDir,
       ...this.#where,
     };
-    const argv = [portolan, "run", ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)];
+    const file = join(options.dir, "config.json");
+    if (options.config !== undefined) writeFileSync(file, JSON.stringify(options.config));
+    const config = options.config === undefined ? [] : [`--config=${file}`];
+    const argv = [portolan, "run", ...config, ...Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`)];
     const place = { ...options.place, capabilities: ["bpf", "net_admin"] };
     this.daemon = new Daemon(argv, join(options.dir, "agent.log"), place);
   }
