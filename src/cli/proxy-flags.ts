@@ -4,7 +4,7 @@
 import { isAddress, isCidr, isListenAddress, withPort } from "../config/checks.ts";
 import { EXTERNAL_IPS_GATE, gateProblem } from "../config/kube-proxy/feature-gates.ts";
 import { logLevelOf } from "../config/kube-proxy/verbosity.ts";
-import { type ConfigInput, HEALTHZ_PORT, METRICS_PORT } from "../config/schema.ts";
+import { type ConfigInput, HEALTHZ_PORT, METRICS_PORT, serverAddresses } from "../config/schema.ts";
 import { INERT_FLAGS } from "./inert-flags.ts";
 import {
   type Check,
@@ -169,9 +169,10 @@ const SERVER_FLAGS: readonly ProxyFlag[] = [
   flag({
     name: "bind-address",
     value: "IP",
-    what: "the node's primary address; its family is the servers' (default: 0.0.0.0)",
+    what: "the node's primary address (default: 0.0.0.0: the Node object's)",
     check: (value) => (isAddress(value) ? null : `must be an IP address, is "${value}"`),
-    fields: (value) => ({ bindAddress: value }),
+    // Unlike a file's, a flag's family is not the servers': kube-proxy has their defaults before it reads its flags.
+    fields: (value) => ({ bindAddress: value, ...serverAddresses("0.0.0.0", null, null) }),
   }),
   onOff("bind-address-hard-fail", "end if a server cannot listen", (on) => ({ bindAddressHardFail: on })),
   flag({

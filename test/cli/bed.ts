@@ -109,10 +109,10 @@ export class Bed {
     return [...flags, "--hostname-override=node1", ...this.where];
   }
 
-  /** Starts an agent; it may end by itself. */
-  run(flags: readonly string[] = [], place: Place = this.host): Daemon {
+  /** Starts an agent; it may end by itself. `program` may be its other name. */
+  run(flags: readonly string[] = [], place: Place = this.host, program: readonly string[] = [portolan, "run"]): Daemon {
     const daemon = new Daemon(
-      [portolan, "run", ...this.runFlags, ...flags],
+      [...program, ...this.runFlags, ...flags],
       join(this.dir, `agent-${++this.#logs}.log`),
       place,
     );

@@ -28,15 +28,15 @@ const linkIds = (): number[] =>
 
 const hello = (): Promise<string> => call(bed.served, "10.96.0.80", 80);
 
-test("SIGTERM and SIGINT end it with 0 and leave everything in place", async () => {
-  expect(await agent.stop("SIGTERM")).toEqual({ code: 0, signal: null });
+test("SIGTERM and SIGINT end it by that signal and leave everything in place", async () => {
+  expect(await agent.stop("SIGTERM")).toEqual({ code: null, signal: "SIGTERM" });
   expect(logLines(agent).at(-1)).toMatchObject({
     signal: "SIGTERM",
     msg: "portolan stops; the datapath stays in place",
   });
   expect(await hello()).toBe("hello");
   const { agent: second } = await bed.synced();
-  expect(await second.stop("SIGINT")).toEqual({ code: 0, signal: null });
+  expect(await second.stop("SIGINT")).toEqual({ code: null, signal: "SIGINT" });
   expect(await hello()).toBe("hello");
 });
 

@@ -5,10 +5,12 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { command } from "../support/daemon.ts";
 import { kubeBinaries } from "../support/kube.ts";
 import { ACCEPTED, HEADER, KUBEADM, REFUSED } from "../unit/config/kube-proxy/cases.ts";
+import { FLAGS, SPELLINGS, WRONG_FLAGS } from "../unit/config/kube-proxy/flag-cases.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "portolan-kube-proxy-"));
 let binaries = "";
@@ -38,6 +40,30 @@ test("kube-proxy writes the golden file of kubeadm's", async () => {
 
 test.each(REFUSED)("kube-proxy refuses %s", async (text) => {
   await expect(written(HEADER + text)).rejects.toMatchObject({ code: 1 });
+});
+
+const portolan = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
+
+/** What a program writes for these flags. */
+async function writtenBy(program: readonly string[], flags: readonly string[]): Promise<string> {
+  const output = join(dir, "flags.yaml");
+  await command([...program, `--write-config-to=${output}`, ...flags]);
+  return readFileSync(output, "utf8");
+}
+
+test.each([FLAGS, ...SPELLINGS.map(([flags]) => flags)].map((flags) => [flags]))(
+  "portolan run and kube-proxy write the same for %j",
+  async (flags) => {
+    const real = await writtenBy([join(binaries, "kube-proxy")], flags);
+    expect(await writtenBy([portolan, "run", "--logging-format=text"], flags)).toBe(real);
+  },
+);
+
+/** Accepted by --write-config-to, which looks at no port. */
+const LATER = new Set(["--metrics-port=0"]);
+
+test.each(WRONG_FLAGS.filter((flag) => !LATER.has(flag)))("kube-proxy ends with 1 for %s", async (flag) => {
+  await expect(writtenBy([join(binaries, "kube-proxy")], [flag])).rejects.toMatchObject({ code: 1 });
 });
 
 test("kubeadm's file is what kubeadm prints", async () => {

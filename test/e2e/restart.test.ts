@@ -44,8 +44,8 @@ test("a restart with nothing changed writes nothing", async () => {
   expect(await next.pinnedMaps()).toEqual(before);
 });
 
-test("SIGTERM: ends with 0 and leaves the datapath in place", async () => {
-  expect(await bed.agent.daemon.stop("SIGTERM")).toEqual({ code: 0, signal: null });
+test("SIGTERM: dies of it and leaves the datapath in place", async () => {
+  expect(await bed.agent.daemon.stop("SIGTERM")).toEqual({ code: null, signal: "SIGTERM" });
   await bed.reaches(bed.process, web, bed.pods);
 });
 
