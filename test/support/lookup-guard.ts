@@ -178,10 +178,14 @@ export class LookupGuard {
     if (this.#identity(id) !== row) throw new Error(`backend ${id} was ${row} and is ${this.#identity(id)}`);
   }
 
-  /** A slot of the extent in force may pass to another member, and to nobody else. */
+  /** A slot of the run in force, by whatever word it was entered, may pass to another member, and to nobody else. */
   #replace(held: Held, i: number, id: number): void {
     const { serviceId, bit, ids, rows } = held;
-    if (held.endedAt !== null || !isMember(this.#port, id, serviceId, bit))
+    const now = this.#held.find(
+      (other) => other.serviceId === serviceId && other.bit === bit && other.endedAt === null,
+    );
+    const inForce = now !== undefined && parseExtentWord(now.word).base === parseExtentWord(held.word).base;
+    if (!inForce || !isMember(this.#port, id, serviceId, bit))
       throw new Error(`slot ${i} of an extent of service ${serviceId} was reused before a grace period`);
     this.#left.push({ id: ids[i] ?? 0, row: rows[i] ?? "", at: this.#stores });
     ids[i] = id;
