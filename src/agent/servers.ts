@@ -7,7 +7,6 @@ import type { Logger } from "pino";
 import { Registry } from "prom-client";
 import { countLocalReady } from "../compile/local-endpoints.ts";
 import { configzText } from "../config/kube-proxy/text.ts";
-import { logLevelOf } from "../config/kube-proxy/verbosity.ts";
 import type { Config } from "../config/schema.ts";
 import { ClientMetrics } from "../health/client-metrics.ts";
 import { healthRoute } from "../health/health-server.ts";
@@ -23,6 +22,7 @@ import type { StoreView } from "../model/store.ts";
 import type { Family, Node, ServiceKey } from "../model/types.ts";
 import { EventRecorder, type Write } from "../observe/event-recorder.ts";
 import { type EventSink, type EventText, type Regarding, silent } from "../observe/events.ts";
+import { setVerbosity } from "./log.ts";
 import { SyncWatch } from "./sync-watch.ts";
 
 export interface ServersOptions {
@@ -177,9 +177,7 @@ export class Servers implements EventSink {
       configz: () => configzText(config),
       flags,
       profiling: config.enableProfiling,
-      setVerbosity: (verbosity) => {
-        log.level = logLevelOf(verbosity);
-      },
+      setVerbosity: (verbosity) => setVerbosity(log, verbosity),
     });
     const onFailure = ({ message }: Error): void => {
       log.error({ reason: message }, "the metrics server has no port");
