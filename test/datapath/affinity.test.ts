@@ -47,7 +47,7 @@ beforeEach(() => {
   for (const [key] of bed.rawRows("pt_affinity")) bed.object.map("pt_affinity").delete(key);
   for (const service of [tcp, udp]) {
     bed.table.setCluster(service, [0, 1, 2]);
-    for (const i of [0, 1, 2]) bed.table.patchBackend(service, i, { flags: ALL, generation: 1 });
+    for (const i of [0, 1, 2]) bed.table.patchBackend(service, i, { flags: ALL, generation: 2 });
   }
 });
 
@@ -111,7 +111,7 @@ test("a connection within the step does not write, a later one does, in place", 
 
 test.each([
   ["no longer chosen", { flags: BACKEND.serving }],
-  ["retired", { generation: 2, flags: 0 }],
+  ["retired", { generation: 3, flags: 0 }],
 ])("an endpoint that is %s is left", async (_, patch) => {
   const tag = await call(host);
   const index = "abc".indexOf(tag);
@@ -127,12 +127,12 @@ test.each([
 
 test("a reused id is another endpoint", async () => {
   const index = "abc".indexOf(await call(host));
-  bed.table.patchBackend(tcp, index, { generation: 7 });
+  bed.table.patchBackend(tcp, index, { generation: 8 });
   const seen = new Set<string>();
   for (let i = 0; i < 30 && seen.size < 2; i++) {
     for (const [key] of bed.rawRows("pt_affinity").slice(1)) bed.object.map("pt_affinity").delete(key);
     seen.add(await call(host));
-    bed.table.patchBackend(tcp, "abc".indexOf([...seen].at(-1) ?? "a"), { generation: 8 + i });
+    bed.table.patchBackend(tcp, "abc".indexOf([...seen].at(-1) ?? "a"), { generation: 10 + 2 * i });
   }
   expect(seen.size).toBe(2);
 });

@@ -169,7 +169,7 @@ test("random histories end as they do in memory, ids all accounted for, across r
       expect({ units, failure, used: Object.values(fill).map(({ used }) => used) }).toEqual({
         units: 0,
         failure: null,
-        used: [0, 0, 0, 0],
+        used: [0, 0, 0, 0, 0],
       });
     }),
     { numRuns: 20 },

@@ -138,10 +138,10 @@ describe.each([
 
   test("a release after the id was retired does not touch the count of its next use", async () => {
     await client.do("socket 1 tcp 4", `connect 1 ${VIP} 80`);
-    bed.table.patchBackend(service, 0, { generation: 2 });
+    bed.table.patchBackend(service, 0, { generation: 3 });
     await client.do("close 1");
     expect(active()).toBe(1);
-    bed.table.patchBackend(service, 0, { generation: 1 });
+    bed.table.patchBackend(service, 0, { generation: 2 });
     bed.object.map("pt_active").set(new Uint8Array(Uint32Array.of(service.backends[0] ?? 0).buffer), new Uint8Array(8));
   });
 
@@ -173,7 +173,7 @@ describe.each([
     expect(record?.bytes("backend_addr")).toEqual(addressBytes(BACKENDS.v4[0]));
     expect(record?.number("backend_port")).toBe(8080);
     expect(record?.number("backend_id")).toBe(service.backends[0]);
-    expect(record?.number("generation")).toBe(1);
+    expect(record?.number("generation")).toBe(2);
     expect(record?.number("service_id")).toBe(service.id);
     expect(record?.number("proto")).toBe(6);
     expect(record?.number("flags")).toBe(1);

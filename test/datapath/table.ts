@@ -153,8 +153,9 @@ export class Table {
     });
   }
 
+  /** A generation is even while its id is in use. */
   setBackend(service: Service, i: number, endpoint: Endpoint & { generation?: number }): void {
-    const { address, port, flags = BACKEND.cluster | BACKEND.local | BACKEND.serving, generation = 1 } = endpoint;
+    const { address, port, flags = BACKEND.cluster | BACKEND.local | BACKEND.serving, generation = 2 } = endpoint;
     const row = { addr: addressBytes(address), port, proto: PROTO[service.proto], service_id: service.id };
     this.#map("pt_backends").set(
       index(service.backends[i] ?? 0),

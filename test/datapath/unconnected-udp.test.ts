@@ -75,7 +75,7 @@ describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
 
   beforeEach(async () => {
     bed.table.setCluster(service(), [0, 1]);
-    for (const i of [0, 1]) bed.table.patchBackend(service(), i, { flags: serving, generation: 1 });
+    for (const i of [0, 1]) bed.table.patchBackend(service(), i, { flags: serving, generation: 2 });
     await client.ask("close 1");
     await client.do(`socket 1 udp ${socket}`);
   });
@@ -175,7 +175,7 @@ describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
     const endpoint = await exchange(vip);
     const index = endpoint.startsWith("a") ? 0 : 1;
     bed.table.setCluster(service(), [1 - index]);
-    bed.table.patchBackend(service(), index, { generation: 2 });
+    bed.table.patchBackend(service(), index, { generation: 3 });
     expect(await exchange(vip)).toBe(`${"ab"[1 - index]}:x ${vip} 53`);
   });
 
