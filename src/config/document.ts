@@ -28,6 +28,7 @@ export async function readDocument(file: string, text: string): Promise<ConfigDo
     lineCounter,
     prettyErrors: false,
     uniqueKeys: false,
+    merge: true,
     customTags: (tags) => [oldBoolean, ...tags],
   });
   const lineOf = (offset: number): string => `line ${lineCounter.linePos(offset).line}`;
@@ -48,5 +49,14 @@ export async function readDocument(file: string, text: string): Promise<ConfigDo
   const errors = [...document.errors, ...document.warnings];
   const syntax = errors.map(({ pos, message }) => ({ path: lineOf(pos[0]), message }));
   if (syntax.length > 0) throw new ConfigError(file, [...duplicateProblems, ...syntax]);
-  return { value: document.toJS(), duplicates: found.map(({ path }) => path), duplicateProblems };
+  return { value: contentOf(file, document), duplicates: found.map(({ path }) => path), duplicateProblems };
+}
+
+/** Aliases that lead nowhere, or that would grow without end, only show now. */
+function contentOf(file: string, document: { toJS(): unknown }): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw new ConfigError(file, [{ path: "", message: (error as Error).message }]);
+  }
 }
