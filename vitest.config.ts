@@ -8,8 +8,13 @@ export default defineConfig({
   test: {
     projects: [
       {
-        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/scenarios/**/*.test.ts"], testTimeout: 60_000 },
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts", "test/scenarios/{compile,program}/*.test.ts"],
+          testTimeout: 60_000,
+        },
       },
+      { test: { name: "live", include: ["test/scenarios/live/*.test.ts"], ...rooted } },
       { test: { name: "datapath", include: ["test/datapath/**/*.test.ts"], ...rooted } },
       { test: { name: "cli", include: ["test/cli/**/*.test.ts"], ...rooted } },
       {
@@ -20,6 +25,21 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 300_000,
         },
+      },
+      {
+        test: {
+          name: "faults",
+          include: ["test/faults/*.test.ts"],
+          ...rooted,
+          // The files wait more than they work.
+          fileParallelism: true,
+          maxWorkers: 3,
+          globalSetup: ["test/faults/table.ts"],
+          testTimeout: 200_000,
+        },
+      },
+      {
+        test: { name: "differential", include: ["test/differential/*.test.ts"], ...rooted, hookTimeout: 300_000 },
       },
     ],
   },

@@ -17,6 +17,7 @@ const suites = [
   { name: "addon-sanitized", command: ["npm", "run", "--silent", "test:asan", "-w", "libbpf-ts"] },
   { name: "datapath", vitest: ["--project", "datapath"] },
   { name: "cli", vitest: ["--project", "cli"] },
+  { name: "faults", vitest: ["--project", "faults"] },
   { name: "kill", command: ["node", "bench/bench.ts", "kill"] },
   {
     name: "kube-build",

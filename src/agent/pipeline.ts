@@ -77,7 +77,7 @@ export class Pipeline {
     });
     const found = options.installation.programmer.status().recovered;
     this.#sourceLog = new SourceLog(options.log, found);
-    this.#leftovers = new Leftovers({ ...options, found, confirm: options.config.confirmMassDeletion });
+    this.#leftovers = new Leftovers({ ...options, confirm: options.config.confirmMassDeletion });
     const { allowServiceExternalIps, externalIpsAllowed, clusterCidrs } = options.config;
     this.#node = new NodeView({
       nodeName: options.node,
@@ -105,7 +105,7 @@ export class Pipeline {
         this.#node.set(node);
       },
       onServiceCidrs: (cidrs) => this.#setServiceCidrs(cidrs),
-      admit: () => this.#opened,
+      admit: () => this.#admit(),
       apply: (delta, more) => this.#apply(delta, more),
       onActive: () => this.#delay.active(),
       onDrained: () => this.#onDrained(),
@@ -114,6 +114,11 @@ export class Pipeline {
       onFatal: (error) => this.#broken.reject(error),
     });
     options.servers.useFigures(this.#figures());
+  }
+
+  async #admit(): Promise<void> {
+    await this.#opened;
+    await this.#leftovers.settle(this.#options.installation.programmer.units(), this.#store);
   }
 
   #makeAuditor({ installation, config, log }: PipelineOptions): Auditor {
@@ -203,8 +208,6 @@ export class Pipeline {
   /** Everything is known: what an earlier agent left and nobody wants goes. */
   #onComplete(): void {
     const { installation, nodePorts } = this.#options;
-    const { recovered } = installation.programmer.status();
-    if (!this.#leftovers.mayGo(recovered, () => this.#loop.complete())) return;
     installation.programmer.allowDeletes();
     this.#apply(NOTHING);
     installation.deadPeers.start(installation.programmer.units());

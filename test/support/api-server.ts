@@ -5,6 +5,7 @@
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import type { ServerTls } from "./certificates.ts";
 
 export type ApiObject = {
@@ -136,6 +137,15 @@ export class FaultApiServer {
     return this.#watches.size;
   }
 
+  watched(resource: Resource): boolean {
+    return this.#open(resource).length > 0;
+  }
+
+  /** Resets every connection. */
+  dropConnections(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
   async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -191,7 +201,11 @@ export class FaultApiServer {
 
   /** Resets the connections of the open watches. */
   resetWatches(resource?: Resource): void {
-    for (const watch of this.#open(resource)) watch.response.socket?.resetAndDestroy();
+    for (const { response } of this.#open(resource)) {
+      // Node cannot reset a TLS connection; closed without a word it is cut off as well.
+      if (response.socket instanceof TLSSocket) response.socket.destroy();
+      else response.socket?.resetAndDestroy();
+    }
   }
 
   #open(resource?: Resource): OpenWatch[] {
