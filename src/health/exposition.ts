@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text that a scrape gets: families sorted by name, labels sorted by name, and no family that has no value yet, as
-// the Go client writes them.
+// The text that a scrape gets, as the Go client writes it: families sorted by name, series by their labels, and no family
+// that has no value yet.
 
 import type { Registry } from "prom-client";
+import { goNumber } from "./go-number.ts";
+
+type Family = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>[number];
+type Labels = Readonly<Partial<Record<string, string | number>>>;
 
 interface Sample {
-  readonly labels: Readonly<Partial<Record<string, string | number>>>;
+  readonly labels: Labels;
   readonly value: number;
   readonly metricName?: string;
 }
@@ -17,27 +21,27 @@ export async function expose(registry: Registry): Promise<string> {
   return families.map(familyText).join("");
 }
 
-type Family = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>[number];
-
 function familyText(family: Family): string {
-  const samples = ((family as { values?: readonly Sample[] }).values ?? []).map((sample) => {
-    return `${sample.metricName ?? family.name}${labelText(sample.labels)} ${numberText(sample.value)}\n`;
+  const samples = (family.values as readonly Sample[]).map(({ labels, value, metricName = family.name }) => {
+    const { le, ...others } = labels;
+    const bound = le === undefined ? {} : { le: typeof le === "number" ? goNumber(le) : le };
+    return {
+      series: labelText(others),
+      line: `${metricName}${labelText({ ...others, ...bound })} ${goNumber(value)}\n`,
+    };
   });
   if (samples.length === 0) return "";
+  // Stable: the lines of one histogram stay in their order.
+  samples.sort((a, b) => (a.series < b.series ? -1 : a.series > b.series ? 1 : 0));
   const help = family.help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
-  return `# HELP ${family.name} ${help}\n# TYPE ${family.name} ${family.type}\n${samples.join("")}`;
+  const head = `# HELP ${family.name} ${help}\n# TYPE ${family.name} ${family.type}\n`;
+  return head + samples.map(({ line }) => line).join("");
 }
 
-function labelText(labels: Sample["labels"]): string {
+function labelText(labels: Labels): string {
   const names = Object.keys(labels).sort();
   if (names.length === 0) return "";
   return `{${names.map((name) => `${name}="${escaped(String(labels[name]))}"`).join(",")}}`;
 }
 
 const escaped = (text: string): string => text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll('"', '\\"');
-
-function numberText(value: number): string {
-  if (Number.isNaN(value)) return "NaN";
-  if (Number.isFinite(value)) return String(value);
-  return value > 0 ? "+Inf" : "-Inf";
-}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // /metrics/slis: how often the metrics server's own /healthz was asked. The one metric that Kubernetes calls stable here.
 
+import { goNumber } from "./go-number.ts";
 import { processStartSec } from "./process-metrics.ts";
 
 export class Slis {
@@ -34,7 +35,7 @@ export class Slis {
       lines.push(
         "# HELP process_start_time_seconds [ALPHA] Start time of the process since unix epoch in seconds.",
         "# TYPE process_start_time_seconds gauge",
-        `process_start_time_seconds ${processStartSec}`,
+        `process_start_time_seconds ${goNumber(processStartSec)}`,
       );
     }
     return lines.map((line) => `${line}\n`).join("");
