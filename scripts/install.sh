@@ -9,6 +9,8 @@ case $(uname -m) in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -
 lib=$root/lib/portolan
 install -d "$root/bin" "$lib/bpf" "$lib/lib"
 install -m 755 bin/portolan "$root/bin/portolan"
+# Under this name it takes kube-proxy's command line.
+ln -sfn portolan "$root/bin/kube-proxy"
 install -m 755 "node_modules/node-linux-$arch/bin/node" "$lib/node"
 install -m 644 dist/portolan.mjs LICENSE "$lib/"
 install -m 755 dist/libbpf_ts.node "$lib/"

@@ -68,6 +68,11 @@ export class ClusterNode {
     await this.run(["sh", "-c", 'kill -"$1" "$(cat "$0")"', pidFile(name), signal]);
   }
 
+  /** Puts a file, and the folders it needs, anywhere on the node. */
+  async writeFile(path: string, text: string): Promise<void> {
+    await this.run(["sh", "-c", 'umask 077 && mkdir -p "$(dirname "$0")" && cat >"$0"', path], text);
+  }
+
   /** Puts a file into the node's /etc. */
   writeEtc(path: string, text: string): void {
     const file = join(this.folder, "etc", path);

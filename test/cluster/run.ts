@@ -4,7 +4,7 @@
 // all away again. Root, some minutes, 2 GB of memory. PORTOLAN_LOGS=FOLDER keeps the logs.
 
 import { cpSync, existsSync } from "node:fs";
-import { Agent, makeAccount } from "./agent.ts";
+import { Agent, kubeProxyAccount, ownAccount } from "./agent.ts";
 import { Bed, removeBed } from "./bed.ts";
 import { type Caller, findCallers } from "./callers.ts";
 import { checkCalls, checkSpread, checkWithoutProxy } from "./calls.ts";
@@ -24,9 +24,13 @@ const say = (stage: string): void => console.log(`\n${(performance.now() / 1000)
 async function setScene(bed: Bed, kube: string): Promise<Scene> {
   const cluster = await Cluster.start(bed, kube, say);
   const web = await deploy(cluster);
-  await makeAccount(cluster);
+  const [first, second] = cluster.nodes;
+  const agents = [
+    new Agent(first, await ownAccount(cluster, first)),
+    new Agent(second, await kubeProxyAccount(cluster, second)),
+  ];
   say("backends and clients are Ready");
-  return { cluster, web, agents: cluster.nodes.map((node) => new Agent(node)), callers: await findCallers(cluster) };
+  return { cluster, web, agents, callers: await findCallers(cluster) };
 }
 
 /** The story of a cluster, each step a few checks; it ends early where agents do not start. */
