@@ -20,7 +20,7 @@ import { addressBytes } from "../../src/model/address.ts";
 import { Programmer } from "../../src/program/programmer.ts";
 import { readUnits } from "../../src/program/recover.ts";
 import { freshMaps, options } from "../support/fresh-maps.ts";
-import { anyPortLines, mapLines, wantedAnyPorts } from "../support/map-lines.ts";
+import { anyPortLines, mapLines, rangeLines, wantedAnyPorts } from "../support/map-lines.ts";
 import { deltaOf, history } from "../support/unit-history.ts";
 import { frontend, makeUnit } from "../support/units.ts";
 import { OBJECT } from "./hooks.ts";
@@ -33,6 +33,7 @@ const SIZES = {
   pt_slots: 1,
   pt_names: 64,
   pt_sockets: 64,
+  pt_src_ranges: 32,
 };
 const bpffs = mkdtempSync(join(tmpdir(), `pt-maps-${process.pid}-`));
 const pins = join(bpffs, "maps");
@@ -76,7 +77,14 @@ const web = makeUnit({
   emptyLocal: "drop",
   affinitySec: 10800,
 });
-const six = makeUnit({ name: "b/six", clusterIp: "fd00::1", protocol: 17, endpoints: ["[fd01::1]:53"] });
+const six = makeUnit({
+  name: "b/six",
+  clusterIp: "fd00::1",
+  protocol: 17,
+  endpoints: ["[fd01::1]:53"],
+  frontends: [frontend("loadBalancer", "fd02::1", 53)],
+  sourceRanges: { allowHost: true, allowPods: false, prefixes: ["fd02::1/128", "fd10::/12"] },
+});
 
 async function started(port: Maps): Promise<Programmer> {
   const programmer = await Programmer.start(port, options);
@@ -99,6 +107,7 @@ test("what is programmed is read back, by the object and by pins alone", async (
     "a/web:http TCP 0.0.0.0:30001 NodePort cluster=10.1.0.1:8080,10.1.0.2:8080 local=10.1.0.1:8080 draining=10.1.0.3:8080 affinity=10800",
     "a/web:http TCP 10.96.0.1:80 ClusterIP cluster=10.1.0.1:8080,10.1.0.2:8080 draining=10.1.0.3:8080 affinity=10800",
     "b/six UDP [fd00::1]:80 ClusterIP cluster=[fd01::1]:53",
+    "b/six UDP [fd02::1]:53 LoadBalancer cluster=[fd01::1]:53 ranges=host,fd02::1/128,fd10::/12",
   ];
   expect(mapLines(maps)).toEqual(lines);
   using pinned = Maps.openPinned(pins, { readOnly: true });
@@ -144,6 +153,9 @@ test("another agent on the same pins adopts everything and writes nothing", asyn
   expect(pinned.writes).toBe(3);
 });
 
+/** Those that go are gone a grace period later. */
+const withoutRanges = (lines: readonly string[]): string[] => lines.map((line) => line.replace(/ ranges=.*/, ""));
+
 test("random histories end as they do in memory, ids all accounted for, across restarts", async () => {
   await fc.assert(
     fc.asyncProperty(history, async (steps) => {
@@ -154,13 +166,14 @@ test("random histories end as they do in memory, ids all accounted for, across r
       for (const [index, units] of steps.entries()) {
         if (index % 3 === 2) {
           await programmer.settled();
+          expect(rangeLines(maps)).toEqual(rangeLines(await freshMaps(before)));
           programmer = await started(maps);
           programmer.apply({ upserted: before, removed: [] });
         }
         expect(programmer.apply(deltaOf(before, units)).refused).toEqual([]);
         before = units;
         const fresh = await freshMaps(units);
-        expect(mapLines(maps)).toEqual(mapLines(fresh));
+        expect(withoutRanges(mapLines(maps))).toEqual(withoutRanges(mapLines(fresh)));
         expect(anyPortLines(maps)).toEqual(wantedAnyPorts(fresh));
       }
       programmer.apply({ upserted: [], removed: before.map(({ key }) => key) });
@@ -189,6 +202,71 @@ test("a full map refuses a unit whole; it comes when there is room", async () =>
   await programmer.settled();
   expect(programmer.status()).toMatchObject({ units: 63 });
   expect(mapLines(maps)).toHaveLength(63);
+});
+
+test("source ranges: more and fewer, read back after a restart, all gone with their unit", async () => {
+  const of = (prefixes: readonly string[]): Unit =>
+    makeUnit({
+      name: "a/lb",
+      clusterIp: "10.96.0.1",
+      frontends: [frontend("loadBalancer", "192.0.2.1", 80)],
+      sourceRanges: { allowHost: false, allowPods: true, prefixes },
+    });
+  const first = await started(maps);
+  for (const prefixes of [["10.0.0.0/8", "198.51.100.7/32"], ["10.0.0.0/8", "10.1.0.0/16"], [], ["10.1.0.0/16"]]) {
+    first.apply({ upserted: [of(prefixes)], removed: [] });
+    await first.settled();
+    expect(rangeLines(maps)).toEqual(prefixes.map((prefix) => `a/lb ${prefix}`));
+  }
+  using pinned = Maps.openPinned(pins);
+  const second = await started(pinned);
+  expect(second.apply({ upserted: [of(["10.1.0.0/16"])], removed: [] })).toMatchObject({ unchanged: 1, writes: 0 });
+  expect(second.status().fill.sourceRanges).toEqual({ used: 1, capacity: 32 });
+  second.apply({ upserted: [], removed: [of([]).key] });
+  await second.settled();
+  expect([rangeLines(maps), second.status().fill.sourceRanges.used]).toEqual([[], 0]);
+});
+
+test("source ranges of nobody, in no canonical form, or of no whole id are put right", async () => {
+  const unit = makeUnit({
+    name: "a/lb",
+    frontends: [frontend("loadBalancer", "192.0.2.1", 80)],
+    sourceRanges: { allowHost: false, allowPods: false, prefixes: ["10.0.0.0/8"] },
+  });
+  (await started(maps)).apply({ upserted: [unit], removed: [] });
+  const serviceId = [...maps.names()][0]?.[0] ?? 0;
+  const range = (id: number, text: string, bits: number) => ({ serviceId: id, address: addressBytes(text), bits });
+  maps.putSourceRange(range(serviceId, "10.1.2.3", 104));
+  maps.putSourceRange(range(serviceId, "172.16.0.0", 108));
+  maps.putSourceRange(range(17, "172.16.0.0", 108));
+  maps.putSourceRange(range(99, "172.16.0.0", 108));
+  maps.putSourceRange(range(0, "::", -32));
+  expect([...maps.sourceRanges()]).toHaveLength(5);
+  const next = await started(maps);
+  next.apply({ upserted: [unit], removed: [] });
+  await next.settled();
+  expect(rangeLines(maps)).toEqual(["a/lb 10.0.0.0/8"]);
+  expect(next.status()).toMatchObject({ units: 1, failure: null, fill: { sourceRanges: { used: 1 } } });
+});
+
+test("the kernel finds the trie full before we do: the unit is refused, what it wrote goes", async () => {
+  const stranger = { serviceId: 60, address: addressBytes("10.0.0.0"), bits: 104 };
+  const programmer = await started(maps);
+  maps.putSourceRange(stranger);
+  const prefixes = Array.from({ length: 32 }, (_, i) => `10.${i}.0.0/16`);
+  const unit = makeUnit({
+    name: "a/lb",
+    clusterIp: "10.96.0.1",
+    frontends: [frontend("loadBalancer", "192.0.2.1", 80)],
+    sourceRanges: { allowHost: false, allowPods: false, prefixes },
+  });
+  const { refused } = programmer.apply({ upserted: [unit], removed: [] });
+  expect(refused[0]?.reason).toMatch(/^source range 10\.31\.0\.0\/16: .*ENOSPC/);
+  await programmer.settled();
+  expect([mapLines(maps), rangeLines(maps)]).toEqual([[], ["60 10.0.0.0/8"]]);
+  maps.deleteSourceRange(stranger);
+  programmer.retry();
+  expect(rangeLines(maps)).toHaveLength(32);
 });
 
 test("the kernel's own E2BIG in a batch is told from other failures", () => {
@@ -243,8 +321,26 @@ describe("dump", () => {
       key: 3,
       value: { addr: "10.1.0.3", port: 8080, proto: "TCP", service_id: 1, generation: 0, flags: ["serving"] },
     });
+    expect(dump("pt_src_ranges")).toEqual([]);
     expect(dump("pt_names")).toEqual([{ key: 1, value: { family: 4, proto: "TCP", name: "a/web:http" } }]);
     expect(dump("pt_stats")[0]).toEqual({ key: "connect", value: 0 });
+  });
+
+  test("source ranges as people write them", async () => {
+    (await started(maps)).apply({ upserted: [six], removed: [] });
+    expect(dump("pt_src_ranges")).toEqual([
+      { key: { service_id: 1, prefix: "fd02::1/128" }, value: { allowed: 1 } },
+      { key: { service_id: 1, prefix: "fd10::/12" }, value: { allowed: 1 } },
+    ]);
+    expect(dump("pt_frontends")).toContainEqual({
+      key: { addr: "fd02::1", port: 53, proto: "UDP" },
+      value: { service_id: 1, flags: ["load_balancer", "bind_guard", "source_ranges", "allow_host"] },
+    });
+    maps.putSourceRange({ serviceId: 2, address: addressBytes("10.0.0.0"), bits: 104 });
+    maps.putSourceRange({ serviceId: 2, address: new Uint8Array(16), bits: -16 });
+    const keys = dump("pt_src_ranges").map(({ key }) => key);
+    expect(keys).toContainEqual({ service_id: 2, prefix: "10.0.0.0/8" });
+    expect(keys).toContainEqual({ prefixlen: 16, service_id: 2, addr: "::" });
   });
 
   test("every map that the kernel can list can be dumped, as JSON", () => {
