@@ -102,9 +102,11 @@ int pt_quench(struct __sk_buff *skb)
 	sk = skb->sk;
 	if (!sk)
 		return QUENCH_PASS;
-	owner.sk = bpf_sk_fullsock(sk);
-	if (!owner.sk)
+	sk = bpf_sk_fullsock(sk);
+	/* After connect(AF_UNSPEC) the record stays, and stands for nothing. */
+	if (!sk || sk->state != BPF_TCP_ESTABLISHED)
 		return QUENCH_PASS;
+	owner.sk = sk;
 	owner.cookie = bpf_get_socket_cookie(skb);
 	record = record_find(&scratch, owner);
 	return record && is_gone(record, to) ? QUENCH_FAIL : QUENCH_PASS;

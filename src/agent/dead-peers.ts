@@ -6,16 +6,20 @@
 import { gracePeriod } from "libbpf-ts";
 import type { Logger } from "pino";
 import { type Flow, type FlowTable, isSameFlow } from "../datapath/flows.ts";
+import type { BackendRow } from "../datapath/port.ts";
+import type { GoneEndpoint } from "../datapath/quench.ts";
 import { familyOf } from "../model/address.ts";
 import { type Family, PROTOCOL } from "../model/types.ts";
-import { type FindOwner, isStranded, type ServingChange, StrandedFlows } from "../program/serving.ts";
+import { type FindOwner, isLost, isStranded, type ServingChange, StrandedFlows } from "../program/serving.ts";
 import type { UnitStatus } from "../program/status.ts";
 import type { UnitState } from "../program/unit-state.ts";
 import { type DeadPeerWays, describeWays } from "./dead-peer-ways.ts";
-import type { FailingSends } from "./failing-sends.ts";
+import { type FailingSends, HOLD_MS } from "./failing-sends.ts";
 import type { SocketEnder } from "./socket-ender.ts";
 
 const PASS_EVERY_MS = 100;
+/** Lost endpoints kept in mind where records cannot be listed. */
+const MOST_LOST = 1_024;
 /**
  * When a flow is looked for again. One whose socket is not found may only just be connecting; and a socket that was
  * ended may have been connected again, to the same endpoint, which came back and went once more.
@@ -52,8 +56,15 @@ export interface DeadPeersOptions {
   readonly ender: SocketEnder;
   readonly sends: FailingSends;
   readonly ownerOf: FindOwner;
+  readonly backend: (id: number) => BackendRow;
   readonly tcp: boolean;
   readonly log: Logger;
+}
+
+/** An endpoint that records no one can list may lead to: those in the storage of sockets elsewhere. */
+interface LostEndpoint extends GoneEndpoint {
+  readonly unit: UnitState;
+  readonly untilMs: number;
 }
 
 /** A flow on which something was tried. */
@@ -73,6 +84,7 @@ export class DeadPeers {
   readonly #due = new Set<UnitState>();
   readonly #tracked = new Map<bigint, Tracked>();
   readonly #ended: Record<Family, number> = { 4: 0, 6: 0 };
+  #lost: LostEndpoint[] = [];
   #observer: (run: DeadPeerRun) => void = () => undefined;
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> | null = null;
@@ -91,10 +103,13 @@ export class DeadPeers {
   }
 
   /** Endpoints of these units serve no more, or the first ones serve. */
-  changed(changes: Iterable<Pick<ServingChange, "unit">>): void {
-    const { tcp } = this.#options;
-    for (const { unit } of changes) {
-      if (unit.protocol === PROTOCOL.UDP || (tcp && unit.protocol === PROTOCOL.TCP)) this.#due.add(unit);
+  changed(changes: Iterable<ServingChange>): void {
+    const { tcp, ways, table } = this.#options;
+    const unlisted = ways.elsewhere === "failing-sends" && table.overflows;
+    for (const change of changes) {
+      const { protocol } = change.unit;
+      if (protocol === PROTOCOL.UDP || (tcp && protocol === PROTOCOL.TCP)) this.#due.add(change.unit);
+      if (protocol === PROTOCOL.UDP && unlisted) this.#lose(change);
     }
     this.#schedule();
   }
@@ -116,7 +131,7 @@ export class DeadPeers {
 
   /** Looks for what an earlier agent, or the time without one, left. */
   start(units: Iterable<UnitStatus>): void {
-    this.changed([...units].map(({ state }) => ({ unit: state })));
+    this.changed([...units].map(({ state }) => ({ unit: state, lostIds: [] })));
   }
 
   /** Resolves when nothing runs any more; nothing is ended afterwards. */
@@ -162,8 +177,7 @@ export class DeadPeers {
     await this.#find(units);
     const dropped = this.#dropSettled();
     const ended = await this.#end();
-    const hidden = this.#left().filter((one) => one.hidden);
-    this.#options.sends.fail(hidden.map(({ flow }) => flow));
+    this.#options.sends.fail([...this.#hidden(), ...this.#stillLost()]);
     this.#report({ units, ended, dropped, durationSec: (performance.now() - startMs) / 1_000 });
   }
 
@@ -193,15 +207,16 @@ export class DeadPeers {
   }
 
   async #end(): Promise<Flow[]> {
-    const now = performance.now();
-    const tries = [...this.#tracked.values()].filter(({ againMs }) => againMs <= now);
+    const startMs = performance.now();
+    const tries = [...this.#tracked.values()].filter(({ againMs }) => againMs <= startMs);
     if (tries.length === 0) return [];
     const { ended, everywhere, failure } = await this.#options.ender.end(tries.map(({ flow }) => flow));
     this.#failure = failure;
     const done: Flow[] = [];
     for (const one of tries) {
-      one.ended = ended.has(one.flow.cookie);
-      if (one.ended) done.push(one.flow);
+      const now = ended.has(one.flow.cookie);
+      if (now) done.push(one.flow);
+      one.ended ||= now;
       // After its end only the last look is left: has it come back?
       const next = one.ended ? Math.max(one.tries, AGAIN_MS.length - 1) : one.tries;
       one.againMs = performance.now() + (AGAIN_MS[next] ?? Number.POSITIVE_INFINITY);
@@ -210,6 +225,30 @@ export class DeadPeers {
       if (everywhere && one.tries > AGAIN_MS.length) one.ended = true;
     }
     return done;
+  }
+
+  #lose({ unit, lostIds }: ServingChange): void {
+    const untilMs = performance.now() + HOLD_MS;
+    for (const id of lostIds.slice(0, MOST_LOST - this.#lost.length)) {
+      const { address, port, serviceId } = this.#options.backend(id);
+      this.#lost.push({ unit, address: address.slice(), port, serviceId, untilMs });
+    }
+  }
+
+  /** With none that serves, flows stay; with time, their sockets go. */
+  #stillLost(): GoneEndpoint[] {
+    const now = performance.now();
+    if (!this.#options.table.overflows) this.#lost = [];
+    this.#lost = this.#lost.filter(({ untilMs }) => untilMs > now);
+    return this.#lost.filter(({ unit, address, port }) => isLost(unit.endpoints, address, port));
+  }
+
+  /** Where those UDP flows lead whose socket is where it cannot be ended. */
+  #hidden(): GoneEndpoint[] {
+    const hidden = this.#left().filter((one) => one.hidden && one.flow.protocol === PROTOCOL.UDP);
+    return hidden.map(({ flow: { backendAddress: address, backendPort: port, serviceId } }) => {
+      return { address, port, serviceId };
+    });
   }
 
   /** Those whose socket was not ended, wherever it is. */

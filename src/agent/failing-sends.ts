@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // For sockets that cannot be ended: for how long what they send to their lost endpoint fails. The program that does it
-// runs for every packet of the node, so it is there no longer than needed, and never for longer than HOLD_MS at a time.
+// runs for every packet of the node, so it is there no longer than needed, and for no endpoint longer than HOLD_MS.
 
-import type { Flow } from "../datapath/flows.ts";
 import type { GoneEndpoint, Quench } from "../datapath/quench.ts";
-import { PROTOCOL } from "../model/types.ts";
 
 /** How long a socket may take to send once more. */
 export const HOLD_MS = 300_000;
@@ -18,13 +16,15 @@ interface Held {
 
 export class FailingSends {
   readonly #quench: Quench | null;
+  readonly #holdMs: number;
   readonly #held = new Map<string, Held>();
-  /** Held for their time: not taken up again while a flow is left. */
+  /** Held for their time: not taken up again while they are asked for. */
   readonly #over = new Set<string>();
 
   /** Null: there is no such program here, and nothing fails. */
-  constructor(quench: Quench | null) {
+  constructor(quench: Quench | null, holdMs: number) {
     this.#quench = quench;
+    this.#holdMs = holdMs;
   }
 
   /** How many endpoints sends to which fail now. */
@@ -42,11 +42,11 @@ export class FailingSends {
     return this.#held.size > 0 ? performance.now() + LOOK_MS : Number.POSITIVE_INFINITY;
   }
 
-  /** These flows, and no others, are to be told. Throws BpfError. */
-  fail(flows: readonly Flow[]): void {
+  /** What connected sockets send to these fails, and to no others. Throws BpfError. */
+  fail(endpoints: readonly GoneEndpoint[]): void {
     if (this.#quench === null) return;
     const now = performance.now();
-    const wanted = new Map(flows.filter(({ protocol }) => protocol === PROTOCOL.UDP).map(endpointOf));
+    const wanted = new Map(endpoints.map((endpoint) => [keyOf(endpoint), endpoint]));
     for (const key of this.#over) if (!wanted.has(key)) this.#over.delete(key);
     for (const [key, { endpoint, untilMs }] of this.#held) {
       if (wanted.has(key) && untilMs > now) continue;
@@ -57,7 +57,7 @@ export class FailingSends {
     const fresh = [...wanted].filter(([key]) => !this.#held.has(key) && !this.#over.has(key));
     for (const [key, endpoint] of fresh.slice(0, this.#quench.room - this.#held.size)) {
       this.#quench.add([endpoint]);
-      this.#held.set(key, { endpoint, untilMs: now + HOLD_MS });
+      this.#held.set(key, { endpoint, untilMs: now + this.#holdMs });
     }
     if (this.#held.size === 0) this.#quench.detach();
   }
@@ -67,7 +67,5 @@ export class FailingSends {
   }
 }
 
-function endpointOf({ backendAddress, backendPort, serviceId }: Flow): [string, GoneEndpoint] {
-  const key = `${Buffer.from(backendAddress).toString("hex")}|${backendPort}|${serviceId}`;
-  return [key, { address: backendAddress, port: backendPort, serviceId }];
-}
+const keyOf = ({ address, port, serviceId }: GoneEndpoint): string =>
+  `${Buffer.from(address).toString("hex")}|${port}|${serviceId}`;

@@ -55,7 +55,7 @@ export async function install(options: InstallationOptions): Promise<Installatio
     onServing: (changes) => deadPeers.changed(changes),
   });
   const { ownerOf } = programmer;
-  const dead = made.use(openDeadPeers({ ...options, programs, ownerOf }));
+  const dead = made.use(openDeadPeers({ ...options, programs, ownerOf, backend: (id) => maps.backend(id) }));
   const { deadPeers } = dead;
   if (programs.replaced === null) programs.activate();
   else

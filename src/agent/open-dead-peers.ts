@@ -6,13 +6,14 @@ import type { Logger } from "pino";
 import type { Config } from "../config/schema.ts";
 import { FlowTable } from "../datapath/flows.ts";
 import { killObject, quenchObject } from "../datapath/object-file.ts";
+import type { BackendRow } from "../datapath/port.ts";
 import type { Programs } from "../datapath/programs.ts";
 import { Quench } from "../datapath/quench.ts";
 import { SocketIterators } from "../datapath/socket-iterators.ts";
 import type { FindOwner } from "../program/serving.ts";
-import { type DeadPeerWays, deadPeerWays } from "./dead-peer-ways.ts";
+import { type DeadPeerWay, type DeadPeerWays, deadPeerWays } from "./dead-peer-ways.ts";
 import { DeadPeers } from "./dead-peers.ts";
-import { FailingSends } from "./failing-sends.ts";
+import { FailingSends, HOLD_MS } from "./failing-sends.ts";
 import { SocketEnder } from "./socket-ender.ts";
 
 export interface DeadPeersParts {
@@ -20,6 +21,8 @@ export interface DeadPeersParts {
   readonly cgroup: string;
   readonly programs: Pick<Programs, "object">;
   readonly ownerOf: FindOwner;
+  /** A backend's row, also right after it ceased to serve. */
+  readonly backend: (id: number) => BackendRow;
   readonly log: Logger;
   /** Left out: the best there are. */
   readonly ways?: DeadPeerWays;
@@ -32,7 +35,7 @@ export interface OpenDeadPeers extends AsyncDisposable {
 
 /** Throws BpfError or LayoutError. */
 export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
-  const { config, programs, ownerOf, log } = parts;
+  const { config, programs, log } = parts;
   const ways = parts.ways ?? deadPeerWays(config);
   using made = new DisposableStack();
   const map = (name: string) => programs.object.map(name);
@@ -42,10 +45,10 @@ export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
   const table = made.use(new FlowTable({ sockets, active }, btf));
   const storage = made.use(map("pt_sockets_ovf"));
   const iterators = ways.here === "iterators" ? made.use(new SocketIterators(killObject())) : null;
-  const everywhere = ways.elsewhere === "iterators" || ways.elsewhere === "sock-diag";
-  const sends = new FailingSends(openQuench(parts));
-  const ender = new SocketEnder({ iterators, everywhere, storage, table });
-  const deadPeers = new DeadPeers({ ways, table, ender, sends, ownerOf, tcp: config.deadPeers.tcp, log });
+  const sends = new FailingSends(openQuench(parts), HOLD_MS);
+  const everywhere = endsSockets(ways.elsewhere);
+  const ender = new SocketEnder({ able: endsSockets(ways.here), iterators, everywhere, storage, table });
+  const deadPeers = new DeadPeers({ ...parts, ways, table, ender, sends, tcp: config.deadPeers.tcp });
   const { here, elsewhere, reasons } = ways;
   log.info({ here, elsewhere, reasons, tcp: config.deadPeers.tcp }, "sockets of endpoints that are gone");
   const opened = made.move();
@@ -57,6 +60,8 @@ export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
     },
   };
 }
+
+const endsSockets = (way: DeadPeerWay): boolean => way === "iterators" || way === "sock-diag";
 
 /** Null: the kernel does not take the program. */
 function openQuench({ config, cgroup, programs, log }: DeadPeersParts): Quench | null {

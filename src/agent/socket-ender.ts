@@ -11,6 +11,8 @@ import { NamespaceSearch } from "../node/netns.ts";
 import { connectedSockets, type DiagSocket, destroySockets } from "../node/sock-diag.ts";
 
 export interface EnderOptions {
+  /** Whether sockets can be ended at all. */
+  readonly able: boolean;
   /** Null: sock_diag does it. */
   readonly iterators: SocketIterators | null;
   /** Whether other network namespaces may be entered. */
@@ -72,6 +74,7 @@ export class SocketEnder {
 
   /** Own namespace, those with a name, those of processes; until it is done. A namespace that is gone is no failure. */
   async #everywhere(act: Act, isDone: () => boolean): Promise<{ everywhere: boolean; failure: string | null }> {
+    if (!this.#options.able) return { everywhere: false, failure: null };
     let failure = await attempt(act, null);
     if (!this.#options.everywhere) return { everywhere: false, failure };
     const search = new NamespaceSearch();

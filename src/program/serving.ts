@@ -62,21 +62,24 @@ export class StrandedFlows implements FlowQuery {
 
   matches(flow: Flow): boolean {
     const owner = ownerOfFlow(flow, this.#ownerOf);
-    return owner !== undefined && this.#units.has(owner) && isStrandedIn(owner, flow);
+    if (owner === undefined || !this.#units.has(owner)) return false;
+    return isLost(owner.endpoints, flow.backendAddress, flow.backendPort);
   }
 }
 
 /** Whether the flow's endpoint serves no more while another one does, by the units as they are now. */
 export function isStranded(flow: Flow, ownerOf: FindOwner): boolean {
   const owner = ownerOfFlow(flow, ownerOf);
-  return owner !== undefined && isStrandedIn(owner, flow);
+  return owner !== undefined && isLost(owner.endpoints, flow.backendAddress, flow.backendPort);
 }
 
 const ownerOfFlow = ({ frontendAddress, frontendPort, protocol }: Flow, ownerOf: FindOwner): UnitState | undefined =>
   ownerOf(formatAddress(frontendAddress), frontendPort, protocol);
 
-const isStrandedIn = ({ endpoints }: UnitState, { backendAddress, backendPort }: Flow): boolean =>
-  anyServes(endpoints) && !isServedBy(endpoints, backendAddress, backendPort);
+/** Whether others serve, and this one does not. */
+export function isLost(endpoints: Uint8Array, address: Uint8Array, port: number): boolean {
+  return anyServes(endpoints) && !isServedBy(endpoints, address, port);
+}
 
 const code = (protocol: number, port: number): number => (protocol << 16) | port;
 
