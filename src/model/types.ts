@@ -20,6 +20,9 @@ export type ServiceKey = string;
 /** "namespace/name" of an EndpointSlice. */
 export type SliceKey = string;
 
+/** Service.createdMs of a Service that does not say: younger than all that do, so that it can take nothing from them. */
+export const UNKNOWN_AGE = Number.MAX_SAFE_INTEGER;
+
 export interface ServicePort {
   /** "" for the single unnamed port. */
   readonly name: string;
@@ -33,7 +36,7 @@ export interface Service {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
-  /** metadata.creationTimestamp in Unix milliseconds; 0 if absent. Decides conflicts: the older Service wins. */
+  /** metadata.creationTimestamp in Unix milliseconds; UNKNOWN_AGE if absent. Decides conflicts: the older Service wins. */
   readonly createdMs: number;
   /** spec.type as written; for people only. */
   readonly type: string;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every kind takes from an object's metadata.
 
-import { describe, intern, isDnsName, type JsonObject, member, objectMember } from "./decode-field.ts";
+import { UNKNOWN_AGE } from "../model/types.ts";
+import { describe, intern, isDnsName, isObject, type JsonObject, member, objectMember } from "./decode-field.ts";
 
 export interface ObjectMeta {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
-  /** Unix milliseconds; 0 if absent. */
+  /** Unix milliseconds; UNKNOWN_AGE if absent. */
   readonly createdMs: number;
   /** It has a deletionTimestamp. */
   readonly deleting: boolean;
@@ -27,21 +28,25 @@ export function readMeta(object: JsonObject): ObjectMeta | string {
   if (typeof namespace !== "string" || !isDnsName(namespace, 63)) {
     return `namespace must be a DNS label, not ${describe(namespace)}`;
   }
+  const labels = member(metadata, "labels") ?? NOTHING;
+  if (!isObject(labels)) return `labels must be an object, not ${describe(labels)}`;
   const uid = member(metadata, "uid");
   return {
     namespace: intern(namespace),
     name,
     uid: typeof uid === "string" ? uid : "",
-    createdMs: readTime(member(metadata, "creationTimestamp")),
+    createdMs: readTime(member(metadata, "creationTimestamp")) || UNKNOWN_AGE,
     deleting: typeof member(metadata, "deletionTimestamp") === "string",
-    labels: objectMember(metadata, "labels") ?? NOTHING,
+    labels,
     annotations: objectMember(metadata, "annotations") ?? NOTHING,
   };
 }
 
+const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
+
 /** RFC 3339 in Unix milliseconds; 0 if it is none. */
 export function readTime(value: unknown): number {
-  if (typeof value !== "string") return 0;
+  if (typeof value !== "string" || !RFC_3339.test(value)) return 0;
   const ms = Date.parse(value);
   return Number.isFinite(ms) && ms > 0 ? ms : 0;
 }

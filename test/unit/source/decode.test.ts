@@ -4,8 +4,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { formatAddress } from "../../../src/model/address.ts";
-import { CONDITION, type EndpointSlice, PROTOCOL, type Service } from "../../../src/model/types.ts";
+import { CONDITION, type EndpointSlice, PROTOCOL, type Service, UNKNOWN_AGE } from "../../../src/model/types.ts";
 import { decodeEndpointSlice, decodeService } from "../../../src/source/decode.ts";
+import { mutated, objectEdits } from "../../support/mutation.ts";
 
 const NOTHING = { object: null, problems: [] };
 
@@ -102,7 +103,13 @@ test("a full Service", () => {
 
 test("the least of a Service", () => {
   const { object } = decodeService({ metadata: { name: "a" }, spec: { clusterIP: "::1:2", ports: [{ port: 1 }] } });
-  expect(object).toMatchObject({ namespace: "default", createdMs: 0, uid: "", clusterIps: ["::1:2"], affinitySec: 0 });
+  expect(object).toMatchObject({
+    namespace: "default",
+    createdMs: UNKNOWN_AGE,
+    uid: "",
+    clusterIps: ["::1:2"],
+    affinitySec: 0,
+  });
 });
 
 test.each([
@@ -275,52 +282,13 @@ test("equal node names are one string in memory, and inherited members are none"
   expect(decodeService(JSON.parse('{"__proto__":{"metadata":{"name":"a"}}}')).key).toBeNull();
 });
 
-/** Mutates a good object: some values anywhere in it replaced by anything, some members gone. */
-function mutated(
-  object: unknown,
-  edits: readonly { path: readonly number[]; value: unknown; remove: boolean }[],
-): unknown {
-  const copy = structuredClone(object);
-  for (const { path, value, remove } of edits) {
-    let at: unknown = copy;
-    for (const [depth, step] of path.entries()) {
-      if (typeof at !== "object" || at === null) break;
-      const names = Object.keys(at);
-      const name = names[step % Math.max(1, names.length)];
-      if (name === undefined) break;
-      const holder = at as Record<string, unknown>;
-      if (depth < path.length - 1 && typeof holder[name] === "object" && holder[name] !== null) at = holder[name];
-      else {
-        if (remove) delete holder[name];
-        else holder[name] = value;
-        break;
-      }
-    }
-  }
-  return copy;
-}
-
-const edits = fc.array(
-  fc.record({
-    path: fc.array(fc.nat(20), { minLength: 1, maxLength: 6 }),
-    value: fc.oneof(
-      fc.anything({ withBigInt: true, withDate: true, withMap: true, withNullPrototype: true }),
-      fc.ipV4(),
-      fc.ipV6(),
-      fc.integer(),
-    ),
-    remove: fc.boolean(),
-  }),
-  { maxLength: 6 },
-);
-
 test("property: no mutation of a Service or a slice throws, and what comes out is sound", () => {
   const goodService = service(
     { clusterIPs: ["10.96.0.1"], externalIPs: ["192.0.2.1"], sessionAffinity: "ClientIP" },
     { status: { loadBalancer: { ingress: [{ ip: "203.0.113.1" }] } } },
   );
   fc.assert(
-    fc.property(edits, (changes) => {
+    fc.property(objectEdits, (changes) => {
       const s = decodeService(mutated(goodService, changes));
       expectSound(s, "Service");
       if (s.object !== null) {
