@@ -10,6 +10,7 @@ import { type Caller, findCallers } from "./callers.ts";
 import { checkCalls, checkSpread, checkWithoutProxy } from "./calls.ts";
 import { Checks } from "./checks.ts";
 import { buildPrograms, Cluster } from "./cluster.ts";
+import { checkServers } from "./servers.ts";
 import { backendsOf, deploy, replaceBackends, type Web } from "./workload.ts";
 
 interface Scene {
@@ -43,6 +44,7 @@ async function checkCluster(checks: Checks, { cluster, agents, web, callers }: S
   if (checks.failed > 0) return;
   await checks.check("both CoreDNS pods Ready", () => coreDnsReady(cluster));
   await checkCalls(checks, callers, called);
+  for (const node of cluster.nodes) await checkServers(checks, cluster, node);
 
   say("kill -9 of both agents");
   for (const agent of agents) await checks.check(`${agent.node.name}, agent killed`, () => agent.kill());

@@ -2,6 +2,7 @@
 // What runs in the test cluster: three backends spread over both nodes behind a Service with a NodePort, dual stack, and
 // a client pod on each node.
 
+import { eventually } from "../support/daemon.ts";
 import { type Cluster, podImage } from "./cluster.ts";
 
 /** The Service as callers name it. */
@@ -94,8 +95,15 @@ export async function backendsOf(cluster: Cluster): Promise<Map<string, string>>
   return new Map(staying.map(({ metadata, status }) => [metadata.name, status.podIP]));
 }
 
-/** Deletes every pod behind the Service and returns when others have taken their places. */
+/** Deletes every pod behind the Service and returns when others have taken their places, in its EndpointSlices too. */
 export async function replaceBackends(cluster: Cluster): Promise<void> {
   await cluster.kubectl(["delete", "pods", "--selector=app=web"]);
   await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=180s"]);
+  const ready = "-o=jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].addresses[0]}";
+  const slices = ["get", "endpointslices", "--selector=kubernetes.io/service-name=web", ready];
+  await eventually("the EndpointSlices name every new pod", async () => {
+    const addresses = (await cluster.kubectl(slices)).split(" ");
+    const pods = [...(await backendsOf(cluster)).values()];
+    return pods.every((address) => addresses.includes(address)) ? true : undefined;
+  });
 }
