@@ -7,6 +7,7 @@ import { difference, differingPaths } from "../config/difference.ts";
 import { yamlText } from "../config/kube-proxy/text.ts";
 import { wireFile } from "../config/kube-proxy/wire.ts";
 import { KIND as KUBE_PROXY } from "../config/kube-proxy/wire-schema.ts";
+import { withoutEffect } from "../config/without-effect.ts";
 import { type CommandSpec, EXIT, type Flags, oneOf, textFlag, UsageError } from "./usage.ts";
 
 export const configCommand: CommandSpec = {
@@ -42,7 +43,8 @@ async function run(flags: Flags, [action = "", file = ""]: readonly string[]): P
   if (problems !== null) throw new UsageError([`action ${problems}`]);
   if (action === "convert" && to === "") throw new UsageError(["--to: convert needs it: kube-proxy or portolan"]);
   const parsed = await parseConfig(file, await readFile(file, "utf8"));
-  for (const note of parsed.notes) process.stderr.write(`portolan: ${note}\n`);
+  const notes = action === "check" ? [...parsed.notes, ...withoutEffect(parsed.config)] : parsed.notes;
+  for (const note of notes) process.stderr.write(`portolan: ${note}\n`);
   if (action === "check") {
     process.stdout.write(`${file}: a ${parsed.kind}, and nothing is wrong with it\n`);
     return EXIT.OK;

@@ -83,7 +83,7 @@ const MODE_FLAGS: readonly ProxyFlag[] = [
   flag({
     name: "iptables-min-sync-period",
     value: "DURATION",
-    what: "shortest time between two syncs (default: 1s)",
+    what: "a change is programmed at once whatever it says (default: 1s)",
     check: duration,
     fields: (value, sofar) => (isIpvs(sofar) ? {} : { minSyncPeriodSec: secondsOf(value) }),
   }),
@@ -107,7 +107,9 @@ const MODE_FLAGS: readonly ProxyFlag[] = [
     (on, sofar) =>
       isIptables(sofar) ? { localhostNodePorts: on } : { kubeProxy: { iptables: { localhostNodePorts: on } } },
   ),
-  onOff("masquerade-all", "masquerade all that goes to ClusterIPs", (on) => ({ masqueradeAll: on })),
+  onOff("masquerade-all", "no effect on callers of this node: their sockets keep their addresses", (on) => ({
+    masqueradeAll: on,
+  })),
 ];
 
 const CLUSTER_FLAGS: readonly ProxyFlag[] = [
@@ -159,7 +161,7 @@ const CLUSTER_FLAGS: readonly ProxyFlag[] = [
   flag({
     name: "config-sync-period",
     value: "DURATION",
-    what: "how often objects are looked at again (default: 15m)",
+    what: "no effect: objects are followed by watches (default: 15m)",
     check: duration,
     fields: (value) => ({ configSyncPeriodSec: secondsOf(value) }),
   }),

@@ -8,6 +8,7 @@ import { isSource } from "../config/checks.ts";
 import { configFrom, parseConfig } from "../config/config.ts";
 import { KIND as KUBE_PROXY } from "../config/kube-proxy/wire-schema.ts";
 import type { Config, ConfigInput } from "../config/schema.ts";
+import { withoutEffect } from "../config/without-effect.ts";
 import { switchFlag } from "./go-flags.ts";
 import { merged } from "./merge.ts";
 import type { ProxyFlag } from "./proxy-flag.ts";
@@ -90,23 +91,20 @@ export async function loadSettings(flags: Flags): Promise<Settings> {
     return value === "" ? [] : [{ spec, value, name: nameOf(spec) }];
   });
   if (file === null) {
-    const inert = given.filter(({ spec }) => spec.inert);
     const config = withOwnFlags(configFrom("flags", fieldsOf(given)), flags);
-    return { config, file, notes: noteOf("has no effect here", "have no effect here", inert) };
+    return { config, file, notes: [...inertNote(given), ...withoutEffect(config)] };
   }
-  const { config, kind, notes } = await parseConfig(file, await readFile(file, "utf8"));
+  const logging = given.filter(({ spec }) => spec.scope === "logging");
+  const parsed = await parseConfig(file, await readFile(file, "utf8"));
   const ignored = given.filter(({ spec }) => spec.scope === "configuration").map(({ name }) => ({ name }));
   const own = { ...flags };
-  if (kind === KUBE_PROXY && textFlag(flags, "kubeconfig", "") !== "") {
+  if (parsed.kind === KUBE_PROXY && textFlag(flags, "kubeconfig", "") !== "") {
     ignored.push({ name: "--kubeconfig" });
     delete own["kubeconfig"];
   }
-  const logging = given.filter(({ spec }) => spec.scope === "logging");
-  return {
-    config: withOwnFlags(withLogging(config, logging), own),
-    file,
-    notes: [...notes, ...noteOf("is ignored: the file counts", "are ignored: the file counts", ignored)],
-  };
+  const config = withOwnFlags(withLogging(parsed.config, logging), own);
+  const ignoredNote = noteOf("is ignored: the file counts", "are ignored: the file counts", ignored);
+  return { config, file, notes: [...parsed.notes, ...ignoredNote, ...inertNote(logging), ...withoutEffect(config)] };
 }
 
 interface Given {
@@ -165,6 +163,13 @@ const attributeOf = (spec: FlagSpec): string =>
   nameOf(spec)
     .slice(2)
     .replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+
+const inertNote = (given: readonly Given[]): string[] =>
+  noteOf(
+    "has no effect here",
+    "have no effect here",
+    given.filter(({ spec }) => spec.inert),
+  );
 
 function noteOf(one: string, many: string, given: readonly { readonly name: string }[]): string[] {
   if (given.length === 0) return [];

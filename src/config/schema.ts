@@ -91,7 +91,7 @@ const places = {
   source: v.nullish(v.pipe(v.string(), v.check(isSource, 'must be "kubernetes" or "dir:PATH"')), "kubernetes"),
   kubeconfig: v.optional(v.nullable(absolutePath), null),
   apiServers: v.nullish(v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\s]+$/, "must be https://HOST:PORT"))), []),
-  hostnameOverride: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1, "must not be empty"))), null),
+  hostnameOverride: v.optional(v.nullable(v.pipe(v.string(), v.regex(/\S/, "must not be blank"))), null),
   serviceProxyName: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1, "must not be empty"))), null),
   cgroup: v.optional(v.nullable(absolutePath), null),
   bpffs: v.nullish(absolutePath, "/sys/fs/bpf"),

@@ -60,11 +60,11 @@ test("what kube-proxy has no word for is named", async () => {
 });
 
 test("check says what a file is, what it says without effect, and what is wrong", async () => {
-  const good = file("good.conf", `${HEADER}foo: 1\n`);
+  const good = file("good.conf", `${HEADER}foo: 1\niptables: {masqueradeAll: true}\n`);
   expect(await config("check", good)).toEqual({
     code: 0,
     stdout: `${good}: a KubeProxyConfiguration, and nothing is wrong with it\n`,
-    stderr: `portolan: ${good}: unknown field foo is ignored\n`,
+    stderr: `portolan: ${good}: unknown field foo is ignored\nportolan: masqueradeAll has no effect: a caller's socket keeps its own address\n`,
   });
   const bad = file("bad.conf", `${HEADER}mode: x\n`);
   expect(await config("check", bad)).toMatchObject({ code: 1, stderr: expect.stringContaining("  mode: must be ") });

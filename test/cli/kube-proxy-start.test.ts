@@ -52,6 +52,16 @@ test("kubeadm's file starts it under kube-proxy's name, and asks for no sysctl",
   expect(await call(bed.served, "10.96.0.80", 80)).toBe("hello");
 });
 
+test("as the first process of a container, which its own signals do not end, it exits as a shell would say it", async () => {
+  const unshared = ["unshare", "--pid", "--fork", "--kill-child=KILL", portolan, "run"];
+  const outer = bed.run([config(KUBEADM)], bed.host, unshared);
+  await inSync(outer);
+  const inner = Number(readFileSync(`/proc/${outer.pid}/task/${outer.pid}/children`, "utf8"));
+  process.kill(inner, "SIGTERM");
+  expect(await outer.exited).toEqual({ code: 143, signal: null });
+  expect(bed.attached()).toHaveLength(11);
+});
+
 test("what a file asks for: log level and format, the score for the OOM killer, conntrack's sysctls", async () => {
   const timeouts = "tcpEstablishedTimeout: 20h, tcpCloseWaitTimeout: 90s, udpTimeout: 31500ms, udpStreamTimeout: 0s";
   const text = `${HEADER}oomScoreAdj: 7\nlogging: {verbosity: 4, format: json}\nconntrack: {tcpBeLiberal: true, ${timeouts}}\n`;
@@ -84,7 +94,11 @@ test("a sysctl that is asked for and cannot be set: no start", async () => {
 });
 
 test("unknown fields and flags without effect are told, a line each, and nothing else changes", async () => {
-  const flags = [config(`${HEADER}foo: 1\nconntrack: {bar: 2}\n`), "--bind-address=10.0.0.1", "--masquerade-all"];
+  const flags = [
+    config(`${HEADER}foo: 1\nconntrack: {bar: 2}\niptables: {masqueradeAll: true}\n`),
+    "--bind-address=10.0.0.1",
+    "--masquerade-all",
+  ];
   const agent = bed.run([...flags, "--kubeconfig=/none", "--vmodule=a=3", "--v=2"]);
   await inSync(agent);
   const file = join(bed.dir, "config.conf");
@@ -92,6 +106,8 @@ test("unknown fields and flags without effect are told, a line each, and nothing
     `${file}: unknown field foo is ignored`,
     `${file}: unknown field conntrack.bar is ignored`,
     "--masquerade-all, --bind-address, --kubeconfig are ignored: the file counts",
+    "--vmodule has no effect here",
+    "masqueradeAll has no effect: a caller's socket keeps its own address",
   ])
     expect(agent.log()).toContain(`portolan] ${JSON.stringify(line)}\n`);
 });
