@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Ends sockets that user space names (pt_doomed), and lists the records that lie in
- * sockets' own storage. Iterators: run by reading them, each over the sockets of
- * the reader's network namespace. For Linux 6.5 or newer, and CAP_PERFMON.
+ * Ends sockets that user space names (pt_doomed; Linux 6.5 or newer), and lists the
+ * records that lie in sockets' own storage. Iterators: run by reading them, those that
+ * end sockets over the reader's network namespace. They need CAP_PERFMON.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -63,7 +63,8 @@ struct bpf_iter__bpf_sk_storage_map {
 
 #pragma clang attribute pop
 
-extern int bpf_sock_destroy(struct sock_common *sk) __ksym;
+/* Weak: the list of records is to be had without it. */
+extern int bpf_sock_destroy(struct sock_common *sk) __ksym __weak;
 
 /* Read and emptied by user space, a pass at a time. */
 struct {

@@ -21,6 +21,8 @@ export interface DeadPeerWays {
   readonly here: DeadPeerWay;
   /** In all others: the pods'. */
   readonly elsewhere: DeadPeerWay;
+  /** Whether the records in sockets' own storage can be listed. */
+  readonly lists: boolean;
   /** Why it is no better way; empty if it is the best. */
   readonly reasons: readonly string[];
 }
@@ -35,7 +37,8 @@ export function deadPeerWays({ deadPeers }: Pick<Config, "deadPeers">): DeadPeer
   const here = ends ?? tells;
   const elsewhere = closed === null ? here : tells;
   const reasons = [iterators, ends === null ? diag : null, closed, quench];
-  return { here, elsewhere, reasons: reasons.filter((reason) => reason !== null) };
+  const lists = ownCapabilities().has("PERFMON");
+  return { here, elsewhere, lists, reasons: reasons.filter((reason) => reason !== null) };
 }
 
 function namespacesClosed(wanted: Config["deadPeers"]["otherNamespaces"]): string | null {

@@ -2,8 +2,8 @@
 // Ends sockets in this network namespace and, where the capabilities allow it, in all others of the node: by iterators,
 // or by sock_diag. A socket is only ended while it is connected to the endpoint that its flow names.
 
-import { BpfError, type BpfMap } from "libbpf-ts";
-import { type Flow, type FlowQuery, type FlowTable, sameAddress } from "../datapath/flows.ts";
+import { BpfError } from "libbpf-ts";
+import { type Flow, sameAddress } from "../datapath/flows.ts";
 import type { SocketIterators } from "../datapath/socket-iterators.ts";
 import { PROTOCOL, type Protocol } from "../model/types.ts";
 import { NetlinkError } from "../node/netlink.ts";
@@ -17,9 +17,6 @@ export interface EnderOptions {
   readonly iterators: SocketIterators | null;
   /** Whether other network namespaces may be entered. */
   readonly everywhere: boolean;
-  /** pt_sockets_ovf. */
-  readonly storage: BpfMap;
-  readonly table: FlowTable;
 }
 
 export interface Ending {
@@ -54,22 +51,6 @@ export class SocketEnder {
       () => left.size === 0,
     );
     return { ended, ...walk };
-  }
-
-  /** The flows among those whose records lie in sockets' own storage; as far as namespaces can be entered. */
-  async overflowing(query: FlowQuery): Promise<Flow[]> {
-    const { iterators, storage, table } = this.#options;
-    if (iterators !== null) return table.findIn(await iterators.overflow(storage), query);
-    const found: Flow[] = [];
-    const act: Act = async (netns) => {
-      for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) {
-        for await (const socket of connectedSockets({ protocol, netns, storageFd: storage.fd })) {
-          if (socket.storage !== null) found.push(...table.findIn(socket.storage, query));
-        }
-      }
-    };
-    await this.#everywhere(act, () => false);
-    return found;
   }
 
   /** Own namespace, those with a name, those of processes; until it is done. A namespace that is gone is no failure. */

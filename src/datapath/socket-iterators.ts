@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends sockets by iterators (kill.bpf.c): Linux 6.5, CAP_PERFMON. The programs stay loaded and are run by reading them.
+// Iterators over sockets (kill.bpf.c), for which it takes CAP_PERFMON: one kind ends them (Linux 6.5), one lists the
+// records that lie in their own storage. The programs stay loaded and are run by reading them.
 
 import { BpfError, type BpfMap, BpfObject, type BpfProgram, collectIterator } from "libbpf-ts";
 import { PROTOCOL, type Protocol } from "../model/types.ts";
 import type { Flow } from "./flows.ts";
 import { type Layout, structLayout } from "./layout.ts";
 
+const ENDS = ["pt_end_udp", "pt_end_tcp"] as const;
+const LISTS = "pt_list_overflow";
+
 export class SocketIterators implements Disposable {
   readonly #object: BpfObject;
   readonly #doomed: BpfMap;
   readonly #programs: Readonly<Record<Protocol, BpfProgram | null>>;
-  readonly #list: BpfProgram;
   readonly #layout: Layout<"doomed">;
 
   /** Throws BpfError where the kernel or the capabilities do not allow it. */
   constructor(objectFile: string) {
     this.#object = BpfObject.open(objectFile);
     try {
+      this.#object.setAutoload(LISTS, false);
       this.#object.load();
       using btf = this.#object.btf();
       this.#layout = structLayout(btf, "doomed");
@@ -26,11 +30,10 @@ export class SocketIterators implements Disposable {
     }
     this.#doomed = this.#object.map("pt_doomed");
     this.#programs = {
-      [PROTOCOL.TCP]: this.#object.program("pt_end_tcp"),
-      [PROTOCOL.UDP]: this.#object.program("pt_end_udp"),
+      [PROTOCOL.TCP]: this.#object.program(ENDS[1]),
+      [PROTOCOL.UDP]: this.#object.program(ENDS[0]),
       [PROTOCOL.SCTP]: null,
     };
-    this.#list = this.#object.program("pt_list_overflow");
   }
 
   /** How many flows end() takes at once. */
@@ -55,12 +58,9 @@ export class SocketIterators implements Disposable {
     }
   }
 
-  /** The records in sockets' own storage (pt_sockets_ovf), of all network namespaces, one after the other. */
-  overflow(storage: BpfMap): Promise<Uint8Array> {
-    return collectIterator(this.#list, { map: storage });
-  }
-
   [Symbol.dispose](): void {
+    this.#doomed.close();
+    for (const program of Object.values(this.#programs)) program?.close();
     this.#object.close();
   }
 
@@ -76,13 +76,42 @@ export class SocketIterators implements Disposable {
   }
 }
 
-/** Why the iterators cannot be used; null: they can. */
+/** The records in pt_sockets_ovf, which no table shows. */
+export class OverflowList implements Disposable {
+  readonly #object: BpfObject;
+  readonly #storage: BpfMap;
+
+  /** Throws BpfError where the capabilities do not allow it. The map stays the caller's, and open. */
+  constructor(objectFile: string, storage: BpfMap) {
+    this.#storage = storage;
+    this.#object = BpfObject.open(objectFile);
+    try {
+      for (const name of ENDS) this.#object.setAutoload(name, false);
+      this.#object.load();
+    } catch (error) {
+      this.#object.close();
+      throw error;
+    }
+  }
+
+  /** Those of all network namespaces, one after the other. */
+  async records(): Promise<Uint8Array> {
+    using program = this.#object.program(LISTS);
+    return await collectIterator(program, { map: this.#storage });
+  }
+
+  [Symbol.dispose](): void {
+    this.#object.close();
+  }
+}
+
+/** Why sockets cannot be ended by iterators; null: they can. */
 export function iteratorProblem(objectFile: string): string | null {
   try {
     new SocketIterators(objectFile)[Symbol.dispose]();
     return null;
   } catch (error) {
     if (!(error instanceof BpfError)) throw error;
-    return error.code === "EPERM" ? "CAP_PERFMON is missing" : `the kernel has no bpf_sock_destroy (Linux 6.5)`;
+    return error.code === "EPERM" ? "CAP_PERFMON is missing" : "the kernel has no bpf_sock_destroy (Linux 6.5)";
   }
 }

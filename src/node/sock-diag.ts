@@ -6,7 +6,7 @@ import { endianness } from "node:os";
 import { setImmediate } from "node:timers/promises";
 import { BpfError, NetlinkSocket, netlinkExchange } from "libbpf-ts";
 import type { Protocol } from "../model/types.ts";
-import { attributes, dump, encodeRequest, messages, NetlinkError, readU32, readU64 } from "./netlink.ts";
+import { dump, encodeRequest, messages, NetlinkError, readU32, readU64 } from "./netlink.ts";
 
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
@@ -29,23 +29,14 @@ const REQUEST_BYTES = 56;
 const REQUEST_ID = 8;
 const ID_BYTES = 48;
 const ANSWER_ID = 4;
-const ANSWER_BYTES = 72;
 /** Offsets in struct inet_diag_sockid. */
 const ID = { DST_PORT: 2, DST: 20, COOKIE: 40 } as const;
-
-const REQ_SK_BPF_STORAGES = 2;
-const REQ_MAP_FD = 1;
-const SK_BPF_STORAGES = 20;
-const BPF_STORAGE = 1;
-const STORAGE_VALUE = 3;
 
 export interface DiagSocket {
   readonly cookie: bigint;
   /** 16 bytes, IPv4 as ::ffff:a.b.c.d. */
   readonly peer: Uint8Array;
   readonly peerPort: number;
-  /** What it has in the socket storage asked for; null if nothing. */
-  readonly storage: Uint8Array | null;
   /** AF_INET or AF_INET6, and struct inet_diag_sockid: what destroy() names it by. */
   readonly family: number;
   readonly id: Uint8Array;
@@ -55,14 +46,12 @@ export interface DiagQuery {
   readonly protocol: Protocol;
   /** Path of a network namespace; null: this process'. */
   readonly netns: string | null;
-  /** Descriptor of a socket storage map, to be told what each socket has in it. */
-  readonly storageFd?: number;
 }
 
 /** The sockets of one network namespace that have a peer. Needs CAP_NET_ADMIN; another namespace CAP_SYS_ADMIN too. */
-export async function* connectedSockets({ protocol, netns, storageFd }: DiagQuery): AsyncGenerator<DiagSocket> {
+export async function* connectedSockets({ protocol, netns }: DiagQuery): AsyncGenerator<DiagSocket> {
   for (const family of [AF_INET, AF_INET6]) {
-    const request = encodeDump(family, protocol, storageFd);
+    const request = encodeRequest(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, header(family, protocol, CONNECTED_STATES));
     const answers = await netlinkExchange(NETLINK_SOCK_DIAG, request, netns === null ? {} : { netns });
     let seen = 0;
     for (const { type, payload } of messages(answers)) {
@@ -117,18 +106,6 @@ function header(family: number, protocol: Protocol, states: number): Uint8Array 
   return request;
 }
 
-function encodeDump(family: number, protocol: Protocol, storageFd: number | undefined): Uint8Array {
-  const request = header(family, protocol, CONNECTED_STATES);
-  if (storageFd === undefined) return encodeRequest(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, request);
-  const storage = new DataView(new ArrayBuffer(12));
-  storage.setUint16(0, 12, LITTLE);
-  storage.setUint16(2, REQ_SK_BPF_STORAGES, LITTLE);
-  storage.setUint16(4, 8, LITTLE);
-  storage.setUint16(6, REQ_MAP_FD, LITTLE);
-  storage.setUint32(8, storageFd, LITTLE);
-  return encodeRequest(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, Buffer.concat([request, new Uint8Array(storage.buffer)]));
-}
-
 function encodeDestroy({ family, id }: DiagSocket, protocol: Protocol): Uint8Array {
   const request = header(family, protocol, CONNECTED_STATES);
   request.set(id, REQUEST_ID);
@@ -146,12 +123,5 @@ function decodeSocket(payload: Uint8Array): DiagSocket {
     peer.set(id.subarray(ID.DST, ID.DST + 16));
   }
   const peerPort = ((id[ID.DST_PORT] ?? 0) << 8) | (id[ID.DST_PORT + 1] ?? 0);
-  return { cookie: readU64(id, ID.COOKIE), peer, peerPort, storage: storageOf(payload), family, id };
-}
-
-function storageOf(payload: Uint8Array): Uint8Array | null {
-  if (payload.length === ANSWER_BYTES) return null;
-  const storages = attributes(payload, ANSWER_BYTES).get(SK_BPF_STORAGES);
-  const storage = storages === undefined ? undefined : attributes(storages, 0).get(BPF_STORAGE);
-  return (storage === undefined ? undefined : attributes(storage, 0).get(STORAGE_VALUE)) ?? null;
+  return { cookie: readU64(id, ID.COOKIE), peer, peerPort, family, id };
 }

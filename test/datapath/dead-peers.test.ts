@@ -40,7 +40,7 @@ const TARGETS = KINDS.map(({ socket, family, mapped }) => ({
   port: 53,
 }));
 
-const ways = (way: DeadPeerWays["here"]): DeadPeerWays => ({ here: way, elsewhere: way, reasons: [] });
+const ways = (way: DeadPeerWays["here"]): DeadPeerWays => ({ here: way, elsewhere: way, lists: true, reasons: [] });
 const log = pino({ level: "silent" });
 
 let bed: Bed;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clients as resolvers are: a connected UDP socket to each target, a datagram every 50 ms; after an error it opens a new
 // one (with --keep: goes on with the same). Prints every answer's first word and every error as a line of JSON.
-//   node udp-client-process.ts [--keep] FAMILY/ADDRESS/PORT ...
+//   node udp-client-process.ts [--keep] FAMILY/ADDRESS/PORT/ANYTHING ...
 
 import { createSocket, type Socket } from "node:dgram";
 

@@ -29,7 +29,7 @@ export class UdpClients {
 
   /** "keep": errors do not make it open a new socket. */
   constructor(place: Place, targets: readonly UdpTarget[], { keep = false } = {}) {
-    this.targets = targets.map(({ family, address, port }) => `${family}/${address}/${port}`);
+    this.targets = targets.map(({ family, address, port }, i) => `${family}/${address}/${port}/${i}`);
     const script = join(import.meta.dirname, "udp-client-process.ts");
     const argv = [process.execPath, script, ...(keep ? ["--keep"] : []), ...this.targets];
     const [file, ...args] = placed(argv, place);

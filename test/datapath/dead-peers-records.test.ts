@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where records lie and what reading them costs: those in sockets' own storage are found as well, and a full table does
+// not hold up the event loop.
+
+import { basename } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BpfMap, MapFlags } from "libbpf-ts";
+import pino from "pino";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { DeadPeerWays } from "../../src/agent/dead-peer-ways.ts";
+import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-peers.ts";
+import { FlowTable } from "../../src/datapath/flows.ts";
+import { Maps } from "../../src/datapath/maps.ts";
+import { Programmer } from "../../src/program/programmer.ts";
+import { UdpClients } from "../support/udp-client.ts";
+import { makeUnit } from "../support/units.ts";
+import { BACKENDS, Bed } from "./bed.ts";
+
+const VIP = "10.96.0.1";
+const PORT = 5353;
+/** Every further socket's record goes to its own storage. */
+const ONE_PLACE = 1;
+const CLIENTS = 4;
+
+let bed: Bed;
+let maps: Maps;
+let programmer: Programmer;
+let open: OpenDeadPeers | null = null;
+let clients: UdpClients | null = null;
+
+beforeAll(async () => {
+  process.env["PORTOLAN_BPF_DIR"] ??= new URL("../../dist/bpf", import.meta.url).pathname;
+  bed = await Bed.create({ sizes: { pt_sockets: ONE_PLACE } });
+  const server = bed.outsider("host");
+  for (const [i, address] of BACKENDS.v4.entries()) await server.do(`serve udp ${address} ${PORT} ${"abc"[i]}`);
+});
+
+beforeEach(async () => {
+  maps = Maps.ofObject(bed.object);
+  const onServing = (changes: Parameters<OpenDeadPeers["deadPeers"]["changed"]>[0]) => open?.deadPeers.changed(changes);
+  programmer = await Programmer.start(maps, { bindGuard: () => false, onServing });
+  programmer.allowDeletes();
+});
+
+afterEach(async () => {
+  await clients?.stop();
+  await open?.[Symbol.asyncDispose]();
+  open = null;
+  programmer.apply({ upserted: [], removed: [...programmer.units()].map(({ state }) => state.key) });
+  await programmer.settled();
+  maps.close();
+});
+
+afterAll(() => bed?.close());
+
+function begin(way: DeadPeerWays["here"]): void {
+  open = openDeadPeers({
+    config: { deadPeers: { tcp: false, otherNamespaces: "auto" }, mapSizes: { sockets: ONE_PLACE } as never },
+    cgroup: bed.cgroup,
+    programs: bed,
+    ownerOf: programmer.ownerOf,
+    backend: (id) => maps.backend(id),
+    log: pino({ level: "silent" }),
+    ways: { here: way, elsewhere: way, lists: way !== "failing-sends", reasons: [] },
+  });
+}
+
+function program(index: number): void {
+  const endpoints = [`${BACKENDS.v4[index]}:${PORT}`];
+  const unit = makeUnit({ name: "default/dns", clusterIp: VIP, port: 53, protocol: 17, endpoints });
+  programmer.apply({ upserted: [unit], removed: [] });
+}
+
+async function startClients(): Promise<UdpClients> {
+  const targets = Array.from({ length: CLIENTS }, () => ({ family: 4 as const, address: VIP, port: 53 }));
+  const place = { netns: `${basename(bed.cgroup)}-pod`, cgroup: bed.cgroup };
+  clients = new UdpClients(place, targets);
+  await clients.answered(["a"], 0);
+  return clients;
+}
+
+test.each(["iterators", "sock-diag", "failing-sends"] as const)(
+  "%s: sockets whose record lies in their own storage move too",
+  async (way) => {
+    begin(way);
+    program(0);
+    const all = await startClients();
+    expect(bed.table.get("pt_active", 0)[0]).toBe(CLIENTS - ONE_PLACE);
+    for (const [round, name] of ["b", "a", "b", "c"].entries()) {
+      const sinceMs = Date.now();
+      program("abc".indexOf(name));
+      await all.answered([name], sinceMs, 1_000);
+      if (round === 3) await sleep(1_200);
+      if (round === 3) expect(all.answerersSince(sinceMs + 1_000)).toEqual(["c"]);
+    }
+  },
+);
+
+test.each(["iterators", "sock-diag"] as const)("%s: also those that were there before the agent", async (way) => {
+  program(0);
+  const all = await startClients();
+  program(1);
+  begin(way);
+  const sinceMs = Date.now();
+  open?.deadPeers.start(programmer.units());
+  await all.answered(["b"], sinceMs, 1_000);
+});
+
+test("a full table is read without holding up the event loop", async () => {
+  const places = 65_536;
+  const bytes = 64;
+  using sockets = BpfMap.create({
+    type: "array",
+    name: "full",
+    keySize: 4,
+    valueSize: bytes,
+    maxEntries: places,
+    flags: MapFlags.MMAPABLE,
+  });
+  using view = sockets.mmap();
+  const data = new DataView(view.buffer);
+  for (let place = 0; place < places; place++) {
+    data.setBigUint64(place * bytes, BigInt(place + 1), true);
+    data.setUint16(place * bytes + 40, 53, true); // frontend_port
+    data.setUint8(place * bytes + 56, 17); // proto
+  }
+  using active = bed.object.map("pt_active");
+  using btf = bed.object.btf();
+  using table = new FlowTable({ sockets, active }, btf);
+  let turns = 0;
+  const turn = setInterval(() => turns++, 0);
+  const before = process.cpuUsage();
+  const none = await table.find({ concerns: () => false, matches: () => true });
+  const look = process.cpuUsage(before).user / 1_000;
+  const all = await table.find({ concerns: () => true, matches: () => true });
+  const { user } = process.cpuUsage(before);
+  clearInterval(turn);
+  expect([none.length, all.length]).toEqual([0, places]);
+  // By the processor's time: others may be running beside this test.
+  expect(look).toBeLessThan(20);
+  expect(user / 1_000 / turns).toBeLessThan(20);
+});
