@@ -82,7 +82,7 @@ function agentLine({ agent, whose }: View): string {
 }
 
 function agentLines(agent: AgentReport): [string, string][] {
-  const { source, objects, latency, programmer } = agent;
+  const { source, objects, latency, programmer, audit } = agent;
   const from = source.peer === null || source.source.includes(source.peer) ? "" : ` (${source.peer})`;
   const synced = agent.synced
     ? `${objects.services} Services, ${objects.endpoints} endpoints; first after ${agent.syncSec?.toFixed(2)} s`
@@ -100,8 +100,16 @@ function agentLines(agent: AgentReport): [string, string][] {
       `p50 ${latency.p50Ms} ms, p99 ${latency.p99Ms} ms from event to map (${latency.count} changes)`,
     ]);
   }
-  if (programmer.failure !== null) lines.push(["failure", programmer.failure]);
+  if (audit.repairedTotal > 0) lines.push(["audit", auditLine(audit)]);
+  for (const failure of [programmer.failure, audit.failure]) if (failure !== null) lines.push(["failure", failure]);
   return lines;
+}
+
+/** What somebody else changed and the agent put back. */
+function auditLine({ repairedTotal, repaired, lastRepairMs }: AgentReport["audit"]): string {
+  const kinds = Object.entries(repaired).filter(([, count]) => count > 0);
+  const counts = kinds.map(([kind, count]) => `${kind} ${count}`).join(", ");
+  return `${repairedTotal} repairs (${counts}), the last ${duration((Date.now() - lastRepairMs) / 1_000)} ago`;
 }
 
 function datapathLine({ units, frontends, backends, hooks, pins }: Datapath): string {
@@ -111,6 +119,8 @@ function datapathLine({ units, frontends, backends, hooks, pins }: Datapath): st
 
 function wideLines({
   programmer,
+  audit,
+  loopDelay,
   source,
   memory,
   reservedNodePorts,
@@ -127,6 +137,11 @@ function wideLines({
     ["cgroup", paths.cgroup],
     ["addresses", deviceAddresses.join(", ")],
     ["node ports", `${reservedNodePorts} reserved`],
+    [
+      "event loop",
+      `held up ${loopDelay.maxMs.toFixed(0)} ms at most, ${loopDelay.p999Ms.toFixed(0)} ms in 999 of 1,000 moments`,
+    ],
+    ["audits", `${audit.audits}, every ${audit.periodSec} s; the last worked for ${audit.workMs.toFixed(0)} ms`],
     ["dead peers", deadPeersLine(deadPeers)],
     [
       "memory",
