@@ -114,6 +114,9 @@ export class Pipeline {
       onFatal: (error) => this.#broken.reject(error),
     });
     options.servers.useFigures(this.#figures());
+    options.installation.deadPeers.observe(({ family, durationSec, ended }) => {
+      options.servers.metrics.reconciled(family, durationSec, ended);
+    });
   }
 
   async #admit(): Promise<void> {
@@ -269,6 +272,8 @@ export class Pipeline {
         endpoints: this.#store.endpointCount,
       }),
       problems: () => this.#problems.counts(),
+      audit: () => this.#auditor.report(),
+      deadPeers: () => installation.deadPeers.status(),
       noLocalEndpoints: () => (this.#loop.isSynced ? countNoLocal(this.#compiler.units()) : null),
     };
   }

@@ -4,6 +4,7 @@
 
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { MapFill, PendingUnit, ProgrammerStatus } from "../program/status.ts";
+import { FAMILY_NAME } from "./proxy-health.ts";
 import { ServiceConnections } from "./service-connections.ts";
 
 /** What a scrape reads. Functions are asked each time. */
@@ -21,6 +22,8 @@ export interface AgentFigures {
   readonly problems: () => ReadonlyMap<string, number>;
   /** Unix seconds of the last Service or EndpointSlice event; 0 before. */
   readonly lastEventSec: () => number;
+  readonly audit: () => AuditFigures;
+  readonly deadPeers: () => DeadPeerFigures;
   readonly events: () => Readonly<Record<"sent" | "refused" | "dropped", number>>;
 }
 
@@ -30,6 +33,24 @@ export interface SourceFigures {
   readonly ageSec: number;
   /** By name, as "missed_events". */
   readonly counters: Readonly<Record<string, number>>;
+}
+
+/** What was compared with the kernel, and what somebody else had changed there. */
+export interface AuditFigures {
+  readonly audits: number;
+  /** Mended since the start, by kind of damage. */
+  readonly repaired: Readonly<Record<string, number>>;
+  /** Damage that is still there. */
+  readonly failed: number;
+  /** Unix milliseconds; 0: none yet. */
+  readonly lastMs: number;
+}
+
+/** Sockets connected to endpoints that serve no more. */
+export interface DeadPeerFigures {
+  readonly ended: Readonly<Record<4 | 6, number>>;
+  readonly stranded: number;
+  readonly failedSends: number;
 }
 
 /** "pt_frontends" of "frontends". */
@@ -57,6 +78,7 @@ export function registerPortolanMetrics(registry: Registry, figures: AgentFigure
   registerMaps(makers, figures);
   registerTraffic(makers, figures);
   registerSource(makers, registry, figures);
+  registerRepairs(makers, figures);
   makers.counter("events_total", "Events for the API server, by what became of them.", ["result"], (set) => {
     for (const [result, value] of Object.entries(figures.events())) set({ result }, value);
   });
@@ -165,4 +187,26 @@ function registerSource(makers: Makers, registry: Registry, { source, lastEventS
   makers.gauge("state_age_seconds", age, [], (set) => set({}, source().ageSec));
   const last = "Unix time of the last Service or EndpointSlice event.";
   makers.gauge("last_event_timestamp_seconds", last, [], (set) => set({}, lastEventSec()));
+}
+
+function registerRepairs({ gauge, counter }: Makers, { audit, deadPeers }: AgentFigures): void {
+  counter("audits_total", "Comparisons of the maps and pins with what was programmed.", [], (set) => {
+    set({}, audit().audits);
+  });
+  const repaired = "What somebody else had changed in maps and pins, and was mended, by kind.";
+  counter("audit_repaired_total", repaired, ["kind"], (set) => {
+    for (const [kind, count] of Object.entries(audit().repaired)) set({ kind }, count);
+  });
+  gauge("audit_damage", "Damage that the last audit found and could not mend.", [], (set) => set({}, audit().failed));
+  gauge("audit_last_timestamp_seconds", "Unix time of the end of the last audit; 0 before.", [], (set) => {
+    set({}, audit().lastMs / 1_000);
+  });
+  const ended = "Sockets that were ended because the endpoint they were connected to serves no more.";
+  counter("dead_peers_ended_total", ended, ["ip_family"], (set) => {
+    for (const family of [4, 6] as const) set({ ip_family: FAMILY_NAME[family] }, deadPeers().ended[family]);
+  });
+  const stranded = "Sockets connected to endpoints that serve no more, and not ended yet.";
+  gauge("dead_peers_stranded", stranded, [], (set) => set({}, deadPeers().stranded));
+  const sends = "Datagrams to endpoints that serve no more that were made to fail.";
+  counter("dead_peers_failed_sends_total", sends, [], (set) => set({}, deadPeers().failedSends));
 }
