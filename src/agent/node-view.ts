@@ -9,8 +9,7 @@ import { sameItems, sameNode } from "../model/equal.ts";
 import { nodeFacts } from "../model/node.ts";
 import type { Node, NodeFacts } from "../model/types.ts";
 
-const ADDRESS_WAIT_MS = 30_000;
-const POD_CIDRS_WAIT_MS = 300_000;
+const WAIT_MS = { address: 30_000, podCidrs: 300_000 };
 
 /** The Node object does not let this agent go on: it ends with status 1, and the next start begins with what is then. */
 export class NodeError extends Error {
@@ -23,6 +22,8 @@ export interface NodeViewOptions {
   readonly log: Logger;
   /** The facts are others now. */
   readonly onFacts: (facts: NodeFacts) => void;
+  /** Whether the source has ever answered: the time that podCIDRs may take does not run before. */
+  readonly hasHeard: () => boolean;
   /** NodeCIDR mode: the pods' prefixes changed after they had been acted on. */
   readonly onFatal: (error: NodeError) => void;
   /** How long an address and podCIDRs are waited for; default 30 s and 5 min. */
@@ -74,12 +75,14 @@ export class NodeView {
    * Throws NodeError if those do not come. Rejects with the reason of `stop`.
    */
   async wait(stop: AbortSignal): Promise<void> {
-    const { nodeName: node, log, waitMs = { address: ADDRESS_WAIT_MS, podCidrs: POD_CIDRS_WAIT_MS } } = this.#options;
+    const { nodeName: node, log, hasHeard, waitMs = WAIT_MS } = this.#options;
     if (!(await within(this.#addressed.promise, waitMs.address, stop))) {
       log.warn({ node, seconds: waitMs.address / 1_000 }, "no Node object with an address: going on without");
     }
-    if (this.#isNodeCidrMode && !(await within(this.#hasPodCidrs.promise, waitMs.podCidrs, stop))) {
-      throw new NodeError(`Node ${node} has no podCIDRs, which detectLocalMode NodeCIDR needs`);
+    while (this.#isNodeCidrMode) {
+      const heard = hasHeard();
+      if (await within(this.#hasPodCidrs.promise, waitMs.podCidrs, stop)) return;
+      if (heard) throw new NodeError(`Node ${node} has no podCIDRs, which detectLocalMode NodeCIDR needs`);
     }
   }
 

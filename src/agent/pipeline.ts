@@ -83,6 +83,7 @@ export class Pipeline {
       nodeName: options.node,
       config: options.config,
       log: options.log,
+      hasHeard: () => options.source.status().lastHeardNs > 0n,
       onFacts: (facts) => this.#setFacts(facts),
       onFatal: (error) => this.#broken.reject(error),
     });

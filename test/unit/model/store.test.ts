@@ -3,6 +3,7 @@
 
 import { beforeEach, describe, expect, test } from "vitest";
 import { Store } from "../../../src/model/store.ts";
+import type { EndpointSlice } from "../../../src/model/types.ts";
 import { service, slice } from "../compile/objects.ts";
 
 let store: Store;
@@ -72,6 +73,8 @@ describe("once synced", () => {
       { internalLocal: true },
       { externalLocal: true },
       { affinitySec: 1 },
+      { sourceRanges: ["10.0.0.0/8"] },
+      { healthCheckNodePort: 31000 },
       ...[{ name: "x" }, { protocol: 17 as const }, { port: 1 }, { nodePort: 1 }].map((change) => ({
         ports: [{ name: "http", protocol: 6 as const, port: 80, nodePort: 0, ...change }],
       })),
@@ -93,6 +96,8 @@ describe("once synced", () => {
       { nodeNames: ["node-b", "node-a"] },
       { nodeNames: [null, "node-b"] },
       { addresses: slice("a-1", "a", ["10.0.0.1", "10.0.0.3"]).addresses },
+      { zoneHints: [["east"], []] },
+      { nodeHints: [[], ["node-a"]] },
       slice("a-1", "a", ["10.0.0.1"]),
       ...[{ name: "x" }, { protocol: 17 as const }, { port: 1 }].map((change) => ({
         ports: [{ name: "http", protocol: 6 as const, port: 8080, ...change }],
@@ -104,6 +109,25 @@ describe("once synced", () => {
       store.endpointSlice("default/a-1", { ...before, ...change }, 2n);
       expect([...store.takeDirty()], `change ${i}`).toEqual([["default/a", 2n]]);
     }
+  });
+
+  test("of hints every name counts; what triggered a slice does not", () => {
+    const hinted = { zoneHints: [["east"], ["west"]], nodeHints: [["node-a"], []] };
+    const put = (change: Partial<EndpointSlice>): void => {
+      store.endpointSlice("default/a-1", slice("a-1", "a", ["10.0.0.1", "10.0.0.2"], change), 1n);
+    };
+    const dirties = (change: Partial<EndpointSlice>): boolean => {
+      put(hinted);
+      store.takeDirty();
+      put({ ...hinted, ...change });
+      return store.takeDirty().size > 0;
+    };
+    expect(dirties({ zoneHints: [["east"], ["west"]], nodeHints: [["node-a"], []] })).toBe(false);
+    expect(dirties({ triggerMs: 5 })).toBe(false);
+    expect(dirties({ zoneHints: [["east"], ["east"]] })).toBe(true);
+    expect(dirties({ zoneHints: [["east", "west"], ["west"]] })).toBe(true);
+    expect(dirties({ nodeHints: [["node-a"], ["node-a"]] })).toBe(true);
+    expect(dirties({ nodeHints: null })).toBe(true);
   });
 
   test("a slice that changes its Service dirties both, and belongs to the new one", () => {

@@ -101,6 +101,48 @@ test("a full Service", () => {
   } satisfies Service);
 });
 
+test("source ranges in canonical form, the health check's port", () => {
+  const ranges = [" 10.1.2.3/8", "FD00::/64 ", "10.0.0.0/8", "192.0.2.1/32"];
+  const { object, problems: found } = decodeService(
+    service({ loadBalancerSourceRanges: ranges, healthCheckNodePort: 31000 }),
+  );
+  expect(found).toEqual([]);
+  expect(object?.sourceRanges).toEqual(["10.0.0.0/8", "fd00::/64", "192.0.2.1/32"]);
+  expect(object?.healthCheckNodePort).toBe(31000);
+});
+
+test("a wrong source range does not open a load balancer address to all", () => {
+  const status = { loadBalancer: { ingress: [{ ip: "203.0.113.1" }, { ip: "2001:db8::1" }] } };
+  const decoded = (ranges: unknown) => decodeService(service({ loadBalancerSourceRanges: ranges }, { status }));
+  const one = decoded(["10.0.0.0/8", "everybody"]);
+  expect(one.object?.loadBalancerIps).toEqual(["203.0.113.1"]);
+  expect(problems(one)).toEqual(['spec.loadBalancerSourceRanges[1]: must be a CIDR, not "everybody"']);
+  expect(decoded(["10.0.0.0"]).object?.loadBalancerIps).toEqual([]);
+  expect(decoded([]).object?.loadBalancerIps).toHaveLength(2);
+});
+
+test.each([
+  ["a name that is ours", "mesh", { "service.kubernetes.io/service-proxy-name": "mesh" }, true],
+  ["another's name", "mesh", { "service.kubernetes.io/service-proxy-name": "mes" }, false],
+  ["no name where one is wanted", "mesh", {}, false],
+  ["an empty name where none is wanted", null, { "service.kubernetes.io/service-proxy-name": "" }, false],
+])("service-proxy-name: %s", (_, ours, labels, accepted) => {
+  const { object, problems: found } = decodeService(service({}, {}, labels), ours);
+  expect([object !== null, found]).toEqual([accepted, []]);
+});
+
+test("a creation time that is none makes a Service the youngest", () => {
+  const aged = (creationTimestamp: unknown) =>
+    decodeService({ metadata: { name: "a", creationTimestamp }, spec: { clusterIP: "10.96.0.1" } }).object?.createdMs;
+  expect(["1970-01-01", "1", 0, null, "2026-01-02T03:04:05"].map(aged)).toEqual(Array(5).fill(UNKNOWN_AGE));
+  expect(aged("2026-01-02T03:04:05.5+01:00")).toBe(Date.parse("2026-01-02T02:04:05.500Z"));
+});
+
+test("labels that are none are not taken for no labels", () => {
+  const object = { ...service(), metadata: { name: "a", labels: ["service.kubernetes.io/service-proxy-name"] } };
+  expect(problems(decodeService(object))).toEqual(["metadata: labels must be an object, not a list"]);
+});
+
 test("the least of a Service", () => {
   const { object } = decodeService({ metadata: { name: "a" }, spec: { clusterIP: "::1:2", ports: [{ port: 1 }] } });
   expect(object).toMatchObject({
@@ -230,6 +272,57 @@ test("an EndpointSlice: only addresses[0], nil conditions resolved, nil names an
   );
   expect([...object.conditions]).toEqual([READY | SERVING, SERVING, SERVING | TERMINATING, READY]);
   expect(object.nodeNames).toEqual(["node-1", null, null, "node-1"]);
+});
+
+test("hints: lists that are shared, [] for none, null for a slice without any", () => {
+  const hints = (forZones: unknown, forNodes?: unknown) => ({ addresses: ["10.0.0.1"], hints: { forZones, forNodes } });
+  const endpoints = [
+    hints([{ name: "east" }, { name: "west" }]),
+    { addresses: ["10.0.0.1"] },
+    hints([], null),
+    hints([{ name: "east" }, { name: "west" }], undefined),
+    { addresses: ["10.0.0.1"], hints: null },
+  ];
+  const { object, problems: found } = decodeEndpointSlice(slice({ endpoints }));
+  expect(found).toEqual([]);
+  expect(object?.zoneHints).toEqual([["east", "west"], [], [], ["east", "west"], []]);
+  expect(object?.zoneHints?.[3]).toBe(object?.zoneHints?.[0]);
+  expect(object?.nodeHints).toBeNull();
+  const other = decodeEndpointSlice(slice({ endpoints: [hints(null, [{ name: "node-a" }])] })).object;
+  expect([other?.zoneHints, other?.nodeHints]).toEqual([null, [["node-a"]]]);
+});
+
+test("hints that are wrong are named and left out; an endpoint that is left out takes its hints along", () => {
+  const decoded = decodeEndpointSlice(
+    slice({
+      endpoints: [
+        {
+          addresses: ["10.0.0.1"],
+          hints: { forZones: "east", forNodes: [{ name: "" }, "node-a", { name: "node-b" }] },
+        },
+        { addresses: ["fd00::1"], hints: { forZones: [{ name: "west" }] } },
+        { addresses: ["10.0.0.2"], hints: { forZones: [{ name: "east" }] } },
+      ],
+    }),
+  );
+  expect(decoded.object?.zoneHints).toEqual([[], ["east"]]);
+  expect(decoded.object?.nodeHints).toEqual([["node-b"], []]);
+  expect(problems(decoded)).toEqual([
+    'endpoints[0].hints.forZones: must be a list, not "east"',
+    'endpoints[0].hints.forNodes[0].name: must be a name, not ""',
+    "endpoints[0].hints.forNodes[1].name: must be a name, not absent",
+    'endpoints[1].addresses[0]: must be an IPv4 address, not "fd00::1"',
+  ]);
+});
+
+test("what triggered a slice, to the millisecond; 0 if it does not say", () => {
+  const triggered = (text: unknown) => {
+    const annotations = { "endpoints.kubernetes.io/last-change-trigger-time": text };
+    const object = slice();
+    return decodeEndpointSlice({ ...object, metadata: { ...object.metadata, annotations } }).object?.triggerMs;
+  };
+  expect(triggered("2026-01-02T03:04:05.123456789Z")).toBe(Date.parse("2026-01-02T03:04:05.123Z"));
+  expect([triggered("yesterday"), triggered(5), decodeEndpointSlice(slice()).object?.triggerMs]).toEqual([0, 0, 0]);
 });
 
 test.each([
