@@ -28,8 +28,8 @@ export interface AgentOptions {
   readonly recreateMaps: boolean;
   /** What is to be said of the settings: flags and fields without effect. */
   readonly notes: readonly string[];
-  /** The command line's flags by name, for people who ask; left out: there was none. */
-  readonly flags?: Readonly<Record<string, string>>;
+  /** The command line's flags by name, for people who ask. */
+  readonly flags: Readonly<Record<string, string>>;
   /** Ends the agent. */
   readonly stop: AbortSignal;
 }
@@ -68,7 +68,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   // What cannot work without the user's help is told before anything is touched.
   // Loaded by whoever runs an agent, and not by every command.
   const { Servers } = await import("./servers.ts");
-  const servers = new Servers({ flags: {}, ...options, node, startedMs, log });
+  const servers = new Servers({ ...options, node, startedMs, log });
   const source = await openSource(config, { node, log, servers });
   servers.useWriter(source.change);
   const { cgroup, warnings } = admit(config);
