@@ -56,6 +56,8 @@ export function answering(route: Route): Server {
       .then((answer) => send(request, response, answer))
       .catch(() => response.destroy());
   });
+  // Who says everything and shuts its side down still waits for the answer, as simple health checks do.
+  Object.assign(server, { httpAllowHalfOpen: true });
   // A connection that breaks, or bytes that are no HTTP: nothing to mend here, and nothing to end the agent for.
   server.on("clientError", (_error, socket) => {
     if (socket.writable) socket.end(BAD_REQUEST);
