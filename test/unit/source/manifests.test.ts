@@ -5,6 +5,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Node } from "../../../src/model/types.ts";
 import { SourceConfigError } from "../../../src/source/config-error.ts";
 import { ManifestSource } from "../../../src/source/manifests.ts";
 import { RecordingSink } from "./recording-sink.ts";
@@ -336,4 +337,51 @@ test("stop does not wait for the end of a long file", async () => {
   await started.stop();
   expect(performance.now() - before).toBeLessThan(500);
   expect(sink.log).toEqual([]);
+});
+
+test("our Node and ServiceCIDRs are told from a folder too, as they change", async () => {
+  const nodes: (Node | null)[] = [];
+  const cidrs: (readonly string[])[] = [];
+  const heard = Object.assign(sink, {
+    node: (node: Node | null) => nodes.push(node),
+    serviceCidrs: (list: readonly string[]) => cidrs.push(list),
+  });
+  const node = (name: string, zone: string) => `apiVersion: v1
+kind: Node
+metadata: { name: ${name}, labels: { topology.kubernetes.io/zone: ${zone} } }
+`;
+  const cidr = (name: string, text: string) => `apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: { name: ${name} }
+spec: { cidrs: [${text}] }
+`;
+  put("node.yaml", `${node("node-a", "east")}---\n${node("node-b", "west")}`);
+  put("cidrs.yaml", `${cidr("a", "10.97.0.0/16")}---\n${cidr("b", "10.96.0.0/16")}`);
+  source = new ManifestSource({ path: directory, settleMs: 10, pollMs: 60_000, nodeName: "node-a" });
+  source.start(heard);
+  await sink.until(() => sink.completed);
+  put("node.yaml", node("node-a", "north"));
+  await sink.until(() => nodes.length === 2);
+  put("cidrs.yaml", cidr("a", "10.97.0.0/16"));
+  await sink.until(() => cidrs.length === 2);
+  rmSync(join(directory, "node.yaml"));
+  await sink.until(() => nodes.length === 3);
+  expect(nodes.map((object) => object?.zone)).toEqual(["east", "north", undefined]);
+  expect(cidrs).toEqual([["10.96.0.0/16", "10.97.0.0/16"], ["10.97.0.0/16"]]);
+});
+
+test("a folder's Services of our service-proxy-name", async () => {
+  const named = (name: string, ip: string, proxy: string) =>
+    service(name, ip).replace(
+      "namespace: shop }",
+      `namespace: shop, labels: { service.kubernetes.io/service-proxy-name: ${proxy} } }`,
+    );
+  put(
+    "a.yaml",
+    `${named("ours", "10.96.0.1", "mesh")}---\n${named("theirs", "10.96.0.2", "other")}---\n${service("plain", "10.96.0.3")}`,
+  );
+  source = new ManifestSource({ path: directory, settleMs: 10, pollMs: 60_000, serviceProxyName: "mesh" });
+  source.start(sink);
+  await sink.until(() => sink.completed);
+  expect([...sink.services.keys()]).toEqual(["shop/ours"]);
 });
