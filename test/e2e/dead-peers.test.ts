@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connected UDP clients on the node and in a pod, the real agent with all capabilities and with two: an endpoint goes,
+// and they are answered by another one within a second.
+
+import { mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { queryCgroup, sys } from "libbpf-ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { AgentReport } from "../../src/agent/report.ts";
+import { findCgroup } from "../../src/node/cgroup.ts";
+import { command, Daemon, eventually } from "../support/daemon.ts";
+import { type Host, NodeNamespace } from "../support/netns.ts";
+import { UdpClients, type UdpTarget } from "../support/udp-client.ts";
+
+const ROUNDS = 20;
+const WITHIN_MS = 1_000;
+const CLUSTER_IPS = ["10.96.0.10", "fd00:96::10"] as const;
+const NODE_PORT = 30053;
+const portolan = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
+
+/** For `node -e`: answers every datagram with NAME, and says when each came. */
+const SERVER = `
+const [name] = process.argv.slice(1);
+const socket = require("node:dgram").createSocket("udp6");
+socket.on("message", (data, from) => {
+  console.log("at " + Date.now());
+  socket.send(name + ":" + data, from.port, from.address);
+});
+socket.bind(53, "::", () => console.log("ready"));
+`;
+
+const dir = mkdtempSync(join(tmpdir(), "portolan-dead-peers-"));
+const bpffs = join(dir, "bpf");
+const cgroup = join(findCgroup()?.dir ?? "", `portolan-dead-peers-${process.pid}`);
+const daemons: Daemon[] = [];
+const backends = new Map<string, { readonly host: Host; readonly process: Daemon }>();
+let node: NodeNamespace;
+let clientPod: Host;
+let clients: UdpClients[] = [];
+let agent: Daemon | null = null;
+
+beforeAll(async () => {
+  for (const made of [bpffs, cgroup, join(dir, "manifests")]) mkdirSync(made);
+  sys.mount("dead-peers", bpffs, "bpf", 0, "mode=0700");
+  node = await NodeNamespace.create("ptdead");
+  for (const name of ["a", "b"]) {
+    const host = await node.addPod();
+    const process = daemon([globalThis.process.execPath, "-e", SERVER, name], { netns: host.netns });
+    backends.set(name, { host, process });
+    await process.until("ready", () => (process.log().includes("ready") ? true : undefined));
+  }
+  clientPod = await node.addPod();
+});
+
+afterAll(async () => {
+  for (const client of clients) await client.stop();
+  for (const one of daemons.toReversed()) await one.stop("SIGKILL");
+  await node?.remove();
+  sys.umount(bpffs);
+  await eventually("the cgroup is empty", () => {
+    rmdirSync(cgroup);
+    return true;
+  });
+  rmSync(dir, { recursive: true });
+});
+
+function daemon(argv: readonly string[], place: { netns: string; capabilities?: readonly string[] }): Daemon {
+  const started = new Daemon(argv, join(dir, `${daemons.length}.log`), place);
+  daemons.push(started);
+  return started;
+}
+
+const where = [`--bpffs=${bpffs}`, `--run-dir=${join(dir, "run")}`];
+
+async function startAgent(capabilities: readonly string[] | null): Promise<Daemon> {
+  const flags = [`--source=dir:${join(dir, "manifests")}`, `--cgroup=${cgroup}`, `--state-dir=${join(dir, "state")}`];
+  const argv = [portolan, "run", ...flags, "--hostname-override=node1", "--replacement=probe", ...where];
+  const place = { netns: node.netns, ...(capabilities === null ? {} : { capabilities }) };
+  const started = daemon(argv, place);
+  await started.until("in sync", () => (started.log().includes('"in sync"') ? true : undefined));
+  agent = started;
+  return started;
+}
+
+async function deadPeers(): Promise<AgentReport["deadPeers"]> {
+  const answer = await command([portolan, "status", ...where, "-o", "json"], { netns: node.netns });
+  return (JSON.parse(answer) as { agent: AgentReport }).agent.deadPeers;
+}
+
+/** One Service, dual stack, with these endpoints; the name alone: ready. */
+function program(...names: readonly string[]): number {
+  const slices = (["IPv4", "IPv6"] as const).map((addressType) => ({
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: {
+      name: `dns-${addressType.toLowerCase()}`,
+      namespace: "default",
+      labels: { "kubernetes.io/service-name": "dns" },
+    },
+    addressType,
+    ports: [{ name: "", protocol: "UDP", port: 53 }],
+    endpoints: names.map((name) => {
+      const host = backends.get(name)?.host;
+      return { addresses: [addressType === "IPv4" ? host?.ipv4 : host?.ipv6], conditions: { ready: true } };
+    }),
+  }));
+  const service = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "dns", namespace: "default" },
+    spec: {
+      type: "NodePort",
+      clusterIP: CLUSTER_IPS[0],
+      clusterIPs: CLUSTER_IPS,
+      ipFamilyPolicy: "RequireDualStack",
+      ports: [{ protocol: "UDP", port: 53, nodePort: NODE_PORT }],
+    },
+  };
+  const file = join(dir, "manifests", "dns.yaml");
+  writeFileSync(`${file}.new`, JSON.stringify({ apiVersion: "v1", kind: "List", items: [service, ...slices] }));
+  const sinceMs = Date.now();
+  renameSync(`${file}.new`, file);
+  return sinceMs;
+}
+
+async function startClients(): Promise<void> {
+  const targets: UdpTarget[] = [
+    { family: 4, address: CLUSTER_IPS[0], port: 53 },
+    { family: 6, address: CLUSTER_IPS[1], port: 53 },
+    { family: 6, address: `::ffff:${CLUSTER_IPS[0]}`, port: 53 },
+    { family: 4, address: node.ipv4, port: NODE_PORT },
+    { family: 6, address: node.ipv6, port: NODE_PORT },
+  ];
+  const loopback: UdpTarget = { family: 4, address: "127.0.0.1", port: NODE_PORT };
+  clients = [
+    new UdpClients({ netns: node.netns, cgroup }, [...targets, loopback]),
+    new UdpClients({ netns: clientPod.netns, cgroup }, targets),
+  ];
+}
+
+const answered = (names: readonly string[], sinceMs: number): Promise<number[]> =>
+  Promise.all(clients.map((client) => client.answered(names, sinceMs)));
+
+/** When the last datagram came to a backend, Unix milliseconds. */
+function lastAt(name: string): number {
+  const lines = backends.get(name)?.process.log().trimEnd().split("\n") ?? [];
+  return Number(lines.at(-1)?.replace("at ", ""));
+}
+
+const CASES = [
+  { title: "all capabilities", capabilities: null, here: "iterators", elsewhere: "iterators" },
+  { title: "two", capabilities: ["bpf", "net_admin"], here: "sock-diag", elsewhere: "failing-sends" },
+] as const;
+
+describe.each(CASES)("with $title", ({ capabilities, here, elsewhere }) => {
+  beforeAll(async () => {
+    program("a");
+    await startAgent(capabilities);
+    await startClients();
+    await answered(["a"], 0);
+  });
+
+  afterAll(async () => {
+    for (const client of clients.splice(0)) await client.stop();
+    await agent?.stop();
+  });
+
+  test("status says how", async () => {
+    expect(await deadPeers()).toMatchObject({ here, elsewhere, tcp: false, stranded: 0, failure: null });
+  });
+
+  test(`answered by another one within ${WITHIN_MS} ms, ${ROUNDS} of ${ROUNDS} times; nothing is sent to the old`, async () => {
+    const tookMs: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      const [now = "", before = ""] = round % 2 === 0 ? ["b", "a"] : ["a", "b"];
+      const sinceMs = program(now);
+      for (const at of await answered([now], sinceMs)) tookMs.push(at - sinceMs);
+      if (round % 5 !== 4) continue;
+      await sleep(Math.max(0, sinceMs + WITHIN_MS + 500 - Date.now()));
+      expect(lastAt(before)).toBeLessThan(sinceMs + WITHIN_MS);
+      expect(lastAt(now)).toBeGreaterThan(sinceMs + WITHIN_MS);
+    }
+    expect(tookMs.filter((ms) => ms > WITHIN_MS)).toEqual([]);
+  });
+
+  test("an agent killed before it could do anything is made up for by the next", async () => {
+    program("a");
+    await answered(["a"], Date.now());
+    await agent?.stop("SIGKILL");
+    expect(queryCgroup(cgroup, "cgroup_inet_egress").programIds).toEqual([]);
+    program("b");
+    await sleep(300);
+    const strandedMs = Date.now();
+    await answered(["a"], strandedMs);
+    expect(clients.flatMap((client) => client.answerersSince(strandedMs))).not.toContain("b");
+    await startAgent(capabilities);
+    const syncedMs = Date.now();
+    for (const first of await answered(["b"], strandedMs)) expect(first - syncedMs).toBeLessThan(WITHIN_MS);
+  });
+});
+
+test("an agent killed while sends fail leaves no program behind", async () => {
+  program("a");
+  await startAgent(["bpf", "net_admin"]);
+  clients = [
+    new UdpClients({ netns: clientPod.netns, cgroup }, [{ family: 4, address: CLUSTER_IPS[0], port: 53 }], {
+      keep: true,
+    }),
+  ];
+  await answered(["a"], 0);
+  program("b");
+  await eventually("the program", () =>
+    queryCgroup(cgroup, "cgroup_inet_egress").programIds.length === 1 ? true : undefined,
+  );
+  await agent?.stop("SIGKILL");
+  expect(queryCgroup(cgroup, "cgroup_inet_egress").programIds).toEqual([]);
+  const sinceMs = Date.now();
+  await answered(["a"], sinceMs);
+});
