@@ -202,6 +202,7 @@ export class Pipeline {
     const { installation, startedMs, log } = this.#options;
     if (installation.programs.replaced !== null) installation.programs.activate();
     this.#syncSec = (Date.now() - startedMs) / 1_000;
+    this.#delay.synced();
     const { units, endpoints, fill, writes, pending } = installation.programmer.status();
     const counts = { services: this.#store.serviceCount, units, frontends: fill.frontends.used, endpoints };
     const writeMs = Math.round(this.#writeMs);

@@ -139,7 +139,7 @@ function wideLines({
     ["node ports", `${reservedNodePorts} reserved`],
     [
       "event loop",
-      `held up ${loopDelay.maxMs.toFixed(0)} ms at most, ${loopDelay.p999Ms.toFixed(0)} ms in 999 of 1,000 moments`,
+      `held up ${loopDelay.firstSync.maxMs.toFixed(0)} ms at most in the first sync, ${loopDelay.since.maxMs.toFixed(0)} ms since`,
     ],
     ["audits", `${audit.audits}, every ${audit.periodSec} s; the last worked for ${audit.workMs.toFixed(0)} ms`],
     ["dead peers", deadPeersLine(deadPeers)],
