@@ -5,9 +5,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Compiler } from "../../../src/compile/compile.ts";
+import type { CompileOptions } from "../../../src/compile/frontends.ts";
 import type { Unit } from "../../../src/compile/unit.ts";
+import { type Cidr, parseCidr } from "../../../src/model/address.ts";
 import { Store, type StoreView } from "../../../src/model/store.ts";
-import { type EndpointSlice, PROTOCOL, type Problem, type Service } from "../../../src/model/types.ts";
+import { type EndpointSlice, type NodeFacts, PROTOCOL, type Problem, type Service } from "../../../src/model/types.ts";
 import { facts, options, service, slice } from "./objects.ts";
 
 const FACTS = facts();
@@ -22,6 +24,8 @@ type Step =
   | { readonly what: "service"; readonly key: string; readonly object: Service | null }
   | { readonly what: "slice"; readonly key: string; readonly object: EndpointSlice | null }
   | { readonly what: "devices"; readonly addresses: readonly string[] }
+  | { readonly what: "facts"; readonly facts: NodeFacts }
+  | { readonly what: "serviceCidrs"; readonly cidrs: readonly string[] }
   | { readonly what: "compile" };
 
 const port = fc.record({
@@ -43,6 +47,7 @@ const serviceStep = fc
       internalLocal: fc.boolean(),
       externalLocal: fc.boolean(),
       affinitySec: fc.constantFrom(0, 60),
+      sourceRanges: fc.subarray(["10.0.0.0/8", "198.51.100.0/24", "fd00::/8"]),
     }),
   })
   .map(
@@ -61,20 +66,35 @@ const sliceStep = fc
     conditions: fc.uint8Array({ minLength: 4, maxLength: 4, max: 7 }),
     nodeNames: fc.array(fc.constantFrom("node-a", "node-b", null), { minLength: 4, maxLength: 4 }),
     portName: fc.constantFrom("http", "dns"),
+    zones: fc.array(fc.constantFrom(["east"], ["west"], []), { minLength: 4, maxLength: 4 }),
+    hinted: fc.boolean(),
   })
-  .map(({ name, gone, serviceName, addresses, conditions, nodeNames, portName }): Step => {
+  .map(({ name, gone, serviceName, addresses, conditions, nodeNames, portName, zones, hinted }): Step => {
     const object = slice(name, serviceName, addresses, {
       family: 4,
       ports: [PROTOCOL.TCP, PROTOCOL.UDP].map((protocol) => ({ name: portName, protocol, port: 8080 })),
       conditions: conditions.slice(0, addresses.length),
       nodeNames: nodeNames.slice(0, addresses.length),
+      zoneHints: hinted ? zones.slice(0, addresses.length) : null,
     });
     return { what: "slice", key: `default/${name}`, object: gone ? null : object };
   });
+const factsStep = fc
+  .record({
+    zone: fc.constantFrom("", "east", "west"),
+    primaryAddresses: fc.subarray(["198.51.100.1", "fd00::7"]),
+    podCidrs: fc.subarray(["10.244.0.0/16", "198.51.100.0/24"]),
+  })
+  .map((change): Step => ({ what: "facts", facts: facts(change) }));
+const serviceCidrsStep = fc
+  .subarray(["10.96.0.0/16", "10.244.0.0/31"])
+  .map((cidrs): Step => ({ what: "serviceCidrs", cidrs }));
 const step: fc.Arbitrary<Step> = fc.oneof(
   { arbitrary: serviceStep, weight: 4 },
   { arbitrary: sliceStep, weight: 4 },
   { arbitrary: fc.subarray(CLUSTER_IPS).map((addresses): Step => ({ what: "devices", addresses })), weight: 1 },
+  { arbitrary: factsStep, weight: 1 },
+  { arbitrary: serviceCidrsStep, weight: 1 },
   { arbitrary: fc.constant<Step>({ what: "compile" }), weight: 3 },
 );
 
@@ -117,44 +137,65 @@ function syncedStore(): Store {
   return store;
 }
 
-function play(steps: readonly Step[]): {
-  store: Store;
-  compiler: Compiler;
-  follower: Follower;
-  devices: readonly string[];
-} {
+const cidrs = (texts: readonly string[]): Cidr[] => texts.map((text) => parseCidr(text) as Cidr);
+
+interface Outcome {
+  readonly store: Store;
+  readonly compiler: Compiler;
+  readonly follower: Follower;
+  /** What a compiler has to be told that sees all this for the first time. */
+  readonly facts: NodeFacts;
+  readonly options: CompileOptions;
+}
+
+function play(steps: readonly Step[], given: CompileOptions = OPTIONS): Outcome {
   const store = syncedStore();
-  const compiler = new Compiler(FACTS, OPTIONS);
+  const compiler = new Compiler(FACTS, given);
   const follower = new Follower();
-  let devices: readonly string[] = [];
-  const dirtyDevices = new Set<string>();
+  let now = { facts: FACTS, options: given };
+  const affected = new Set<string>();
+  const affect = (keys: Iterable<string> | "all"): void => {
+    for (const key of keys === "all" ? store.serviceKeys() : keys) affected.add(key);
+  };
   for (const item of [...steps, { what: "compile" } as const]) {
     if (item.what === "service") store.service(item.key, item.object, 1n);
     else if (item.what === "slice") store.endpointSlice(item.key, item.object, 1n);
     else if (item.what === "devices") {
-      devices = item.addresses;
-      for (const key of compiler.setDeviceAddresses(new Set(devices))) dirtyDevices.add(key);
+      now = { ...now, options: { ...now.options, deviceAddresses: new Set(item.addresses) } };
+      affect(compiler.setDeviceAddresses(now.options.deviceAddresses));
+    } else if (item.what === "facts") {
+      now = { ...now, facts: item.facts };
+      affect(compiler.setFacts(item.facts));
+    } else if (item.what === "serviceCidrs") {
+      now = { ...now, options: { ...now.options, serviceCidrs: cidrs(item.cidrs) } };
+      affect(compiler.setServiceCidrs(now.options.serviceCidrs));
     } else {
-      follower.take(compiler.update(store, [...store.takeDirty().keys(), ...dirtyDevices]));
-      dirtyDevices.clear();
+      follower.take(compiler.update(store, [...store.takeDirty().keys(), ...affected]));
+      affected.clear();
     }
   }
-  return { store, compiler, follower, devices };
+  return { store, compiler, follower, ...now };
 }
 
 /** The state of a compiler that sees these objects for the first time, all at once. */
-function fromNothing(view: StoreView, devices: readonly string[]): unknown {
+function fromNothing({ store, facts: known, options: given }: Outcome): unknown {
   const follower = new Follower();
-  follower.take(new Compiler(FACTS, { ...OPTIONS, deviceAddresses: new Set(devices) }).update(view, "all"));
+  follower.take(new Compiler(known, given).update(store, "all"));
   return follower.state();
 }
 
+const CONFINED = options({ externalIpsAllowed: cidrs(["0.0.0.0/0", "::/0"]), clusterCidrs: cidrs(["2001:db8::/32"]) });
+
 describe("after any history", () => {
-  test("the units and problems are those of a compile from nothing, and all() finds nothing to change", () => {
+  test.each([
+    ["as kube-proxy has it", OPTIONS],
+    ["with an allow-list", CONFINED],
+  ])("%s, all is as compiled from nothing, and nothing is left to change", (_, given) => {
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
-        const { store, compiler, follower, devices } = play(steps);
-        expect(follower.state()).toEqual(fromNothing(store, devices));
+      fc.property(fc.array(step, { maxLength: 30, size: "max" }), (steps) => {
+        const outcome = play(steps, given);
+        const { store, compiler, follower } = outcome;
+        expect(follower.state()).toEqual(fromNothing(outcome));
         expect([...compiler.units()].map(({ key }) => key).sort()).toEqual([...follower.units.keys()].sort());
         const again = compiler.update(store, "all");
         expect([...again.upserted, ...again.removed]).toEqual([]);
