@@ -1,13 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control socket: questions about the running agent, by HTTP on a socket that only root can open. It changes nothing.
+// The control socket: questions about the running agent, by HTTP on a socket that only root can open, and only root is
+// answered whatever becomes of the file's mode. It changes nothing.
 
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
+import type { Socket } from "node:net";
+import { endianness } from "node:os";
+import { sys } from "libbpf-ts";
 import { AgentRunning } from "../datapath/refusal.ts";
 import { askAgent, controlSocket } from "./control-client.ts";
 
 /** Answers by path; an answer is sent as JSON. */
 export type Answers = Readonly<Record<string, () => unknown>>;
+
+/** Nobody who means well needs more; a peer that is slow to ask keeps no place for long. */
+const LIMITS = {
+  maxHeaderSize: 4096,
+  headersTimeout: 2_000,
+  requestTimeout: 2_000,
+  connectionsCheckingInterval: 1_000,
+};
+const MAX_CONNECTIONS = 64;
+
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+/** struct ucred: pid, uid, gid. */
+const UCRED_BYTES = 12;
 
 export class ControlServer {
   readonly #server: Server;
@@ -18,11 +36,16 @@ export class ControlServer {
   private constructor(path: string, madeDir: string | null, answers: Answers) {
     this.#path = path;
     this.#madeDir = madeDir;
-    this.#server = createServer({ keepAlive: false }, (request, response) => {
-      const [status, body] = answerTo(request.method === "GET" ? answers[request.url ?? ""] : undefined);
+    this.#server = createServer(LIMITS, (request, response) => {
+      const { method, url = "" } = request;
+      const [status, body] = answerTo(method === "GET" && Object.hasOwn(answers, url) ? answers[url] : undefined);
       response.statusCode = status;
       response.setHeader("content-type", "application/json");
       response.end(`${body}\n`);
+    });
+    this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.prependListener("connection", (socket: Socket) => {
+      if (!isTrusted(uidOf(socket))) socket.destroy();
     });
   }
 
@@ -57,6 +80,21 @@ export class ControlServer {
     await new Promise((resolve) => this.#server.close(resolve));
     rmSync(this.#path, { force: true });
     if (this.#madeDir !== null && readdirSync(this.#madeDir).length === 0) rmdirSync(this.#madeDir);
+  }
+}
+
+const isTrusted = (uid: number | null): boolean => uid === 0 || uid === process.getuid?.();
+
+/** Who connected, by the kernel's word; null if it has none. */
+function uidOf(socket: Socket): number | null {
+  // Node has no public way to a socket's descriptor.
+  const { _handle: handle } = socket as unknown as { readonly _handle: { readonly fd: number } | null };
+  try {
+    const credentials = sys.getsockopt(handle?.fd ?? -1, SOL_SOCKET, SO_PEERCRED, UCRED_BYTES);
+    const view = new DataView(credentials.buffer, credentials.byteOffset, UCRED_BYTES);
+    return view.getUint32(4, endianness() === "LE");
+  } catch {
+    return null;
   }
 }
 
