@@ -8,7 +8,7 @@ import { iteratorProblem } from "../datapath/socket-iterators.ts";
 import { PROTOCOL } from "../model/types.ts";
 import { ownCapabilities } from "../node/kernel.ts";
 import { sockDiagProblem } from "../node/sock-diag.ts";
-import type { Finding } from "./report.ts";
+import type { Finding } from "./finding.ts";
 
 /**
  * "iterators" and "sock-diag" end sockets; "failing-sends" lets what they send to such an endpoint fail, for UDP and for

@@ -8,13 +8,9 @@ import type { Config } from "../config/schema.ts";
 import { sameItems, sameNode } from "../model/equal.ts";
 import { nodeFacts } from "../model/node.ts";
 import type { Node, NodeFacts } from "../model/types.ts";
+import { NodeError } from "../node/node-error.ts";
 
 const WAIT_MS = { address: 30_000, podCidrs: 300_000 };
-
-/** The Node object does not let this agent go on: it ends with status 1, and the next start begins with what is then. */
-export class NodeError extends Error {
-  override readonly name = "NodeError";
-}
 
 export interface NodeViewOptions {
   readonly nodeName: string;

@@ -9,7 +9,7 @@ import {
   PROXY_HEALTH_PORT,
   runningKubeProxies,
 } from "../node/proxies.ts";
-import type { Finding } from "./report.ts";
+import type { Finding } from "./finding.ts";
 
 const TWO = "two proxies on one node answer for the same addresses, and count and refuse twice";
 

@@ -9,8 +9,8 @@ import { attachedPrograms, probePrograms } from "../datapath/programs.ts";
 import { type CgroupChoice, findCgroup, judgeCgroup } from "../node/cgroup.ts";
 import { fileSystem, kernelRelease, OLDEST_KERNEL, ownCapabilities } from "../node/kernel.ts";
 import { deadPeersFinding } from "./dead-peer-ways.ts";
+import type { Finding } from "./finding.ts";
 import { otherProxies } from "./other-proxies.ts";
-import type { Finding } from "./report.ts";
 
 /** The findings, in the order of checking, and the cgroup that was settled on (null: none). */
 export interface Preflight {

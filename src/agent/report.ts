@@ -52,17 +52,3 @@ export interface AgentReport {
   readonly heldNodePorts: readonly string[];
   readonly memory: { readonly rssBytes: number; readonly heapUsedBytes: number };
 }
-
-/** One line of preflight. */
-export interface Finding {
-  readonly check: string;
-  /**
-   * "refused": no start. "strict": no start under --replacement strict, a warning under probe. "warning": nothing that
-   * hinders.
-   */
-  readonly result: "ok" | "warning" | "strict" | "refused";
-  readonly found: string;
-  readonly why: string;
-  /** Null where there is nothing to mend. */
-  readonly mend: string | null;
-}

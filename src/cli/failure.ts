@@ -3,10 +3,10 @@
 
 import { BpfError } from "libbpf-ts";
 import { AgentSilent } from "../agent/control-client.ts";
-import { NodeError } from "../agent/node-view.ts";
 import { ConfigError } from "../config/problem.ts";
 import { AgentRunning, Refusal } from "../datapath/refusal.ts";
 import { ConntrackError } from "../node/conntrack-settings.ts";
+import { NodeError } from "../node/node-error.ts";
 import { SourceConfigError } from "../source/config-error.ts";
 import { IncompletePins, NothingPinned } from "./pinned.ts";
 import { EXIT } from "./usage.ts";

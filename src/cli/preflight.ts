@@ -3,7 +3,7 @@
 
 import { styleText } from "node:util";
 import { checkNode } from "../agent/agent.ts";
-import type { Finding } from "../agent/report.ts";
+import type { Finding } from "../agent/finding.ts";
 import { loadSettings, REPLACEMENT_FLAGS } from "./settings.ts";
 import { formatDocument, parseFormat } from "./table.ts";
 import { type CommandSpec, EXIT, type Flags, OUTPUT, textFlag } from "./usage.ts";

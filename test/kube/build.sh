@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the parts of a real cluster that tests and benchmarks run, from the Go module proxy alone, into a cache folder
 # outside the tree: only what is missing there. Prints the folder last.
-#   test/kube/build.sh [NAME ...]     default: etcd kube-apiserver kube-controller-manager kube-proxy kubectl
+#   test/kube/build.sh [NAME ...]     default: etcd kubeadm kube-apiserver kube-controller-manager kube-proxy kubectl
 # Every command named in a go.mod here may be asked for: Kubernetes, etcd, containerd, CNI plugins, CoreDNS.
 # PORTOLAN_CACHE moves the cache.
 set -euo pipefail
@@ -41,7 +41,7 @@ build() {
 	echo "built $name in $((SECONDS - started)) s"
 }
 
-[ $# -gt 0 ] || set -- etcd kube-apiserver kube-controller-manager kube-proxy kubectl
+[ $# -gt 0 ] || set -- etcd kubeadm kube-apiserver kube-controller-manager kube-proxy kubectl
 command -v go >/dev/null || { echo "build.sh: no Go; install Go 1.26 or newer (https://go.dev/dl)" >&2; exit 1; }
 mkdir -p "$out"
 partial=
