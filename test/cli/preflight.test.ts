@@ -47,6 +47,7 @@ test("a node that is ready: in less than 2 s, nothing left behind", async () => 
     "pins",
     "cgroup",
     "programs",
+    "dead peers",
     "other proxies",
     "reserved ports",
   ]);
@@ -74,7 +75,13 @@ test("no bpffs, no cgroup v2", async () => {
 });
 
 test("the two capabilities are enough, without one of them it says which", async () => {
-  await findings(0, flags(), ["bpf", "net_admin"]);
+  const two = await findings(0, flags(), ["bpf", "net_admin"]);
+  const best = await findings(0, flags());
+  expect(two.get("dead peers")?.found).toMatch(
+    /^sockets of the host are ended by sock_diag, of pods told by failing sends \(/,
+  );
+  expect(two.get("dead peers")?.found).toContain("CAP_SYS_ADMIN is missing");
+  expect(best.get("dead peers")?.found).toBe("sockets are ended by iterators");
   const found = await findings(78, flags(), ["net_admin"]);
   expect(found.get("capabilities")?.found).toBe("CAP_BPF missing");
   expect(found.get("programs")?.result).toBe("refused");
