@@ -274,6 +274,7 @@ export class Pipeline {
         endpoints: this.#store.endpointCount,
       }),
       problems: () => this.#problems.counts(),
+      loopDelay: () => this.#delay.report().since,
       audit: () => this.#auditor.report(),
       deadPeers: () => installation.deadPeers.status(),
       noLocalEndpoints: () => (this.#loop.isSynced ? countNoLocal(this.#compiler.units()) : null),

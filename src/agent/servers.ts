@@ -58,7 +58,6 @@ export class Servers implements EventSink {
   readonly #health: ProxyHealth;
   readonly #checks: ServiceHealth;
   readonly #standing: { readonly health: StandingServer | null; readonly metrics: StandingServer };
-  readonly #endDelays: () => void;
   #figures: PipelineFigures | null = null;
   #events: EventRecorder | null = null;
   #checkAddresses: ReadonlyMap<Family, readonly string[]> = new Map();
@@ -73,7 +72,7 @@ export class Servers implements EventSink {
     const noLocalEndpoints = () => this.#figures?.noLocalEndpoints() ?? null;
     this.metrics = new KubeProxyMetrics({ registry, noLocalEndpoints });
     this.client = new ClientMetrics(registry);
-    this.#endDelays = registerProcessMetrics(registry);
+    registerProcessMetrics(registry);
     this.watch = new SyncWatch({ families, health: this.#health, metrics: this.metrics, startedMs });
     this.#checks = new ServiceHealth({
       healthy: () => this.#health.healthy,
@@ -147,7 +146,6 @@ export class Servers implements EventSink {
 
   async close(): Promise<void> {
     this.#events?.close();
-    this.#endDelays();
     await Promise.all([this.#standing.health?.close(), this.#standing.metrics.close(), this.#checks.close()]);
   }
 

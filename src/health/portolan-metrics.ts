@@ -22,6 +22,8 @@ export interface AgentFigures {
   readonly problems: () => ReadonlyMap<string, number>;
   /** Unix seconds of the last Service or EndpointSlice event; 0 before. */
   readonly lastEventSec: () => number;
+  /** How late timers came while there was something to do, since the first sync. */
+  readonly loopDelay: () => { readonly p999Ms: number; readonly maxMs: number };
   readonly audit: () => AuditFigures;
   readonly deadPeers: () => DeadPeerFigures;
   readonly events: () => Readonly<Record<"sent" | "refused" | "dropped", number>>;
@@ -79,6 +81,12 @@ export function registerPortolanMetrics(registry: Registry, figures: AgentFigure
   registerTraffic(makers, figures);
   registerSource(makers, registry, figures);
   registerRepairs(makers, figures);
+  const delay = "How late the event loop came to what was due, while there was something to do, since the first sync.";
+  makers.gauge("event_loop_delay_seconds", delay, ["quantile"], (set) => {
+    const { p999Ms, maxMs } = figures.loopDelay();
+    set({ quantile: "0.999" }, p999Ms / 1_000);
+    set({ quantile: "1" }, maxMs / 1_000);
+  });
   makers.counter("events_total", "Events for the API server, by what became of them.", ["result"], (set) => {
     for (const [result, value] of Object.entries(figures.events())) set({ result }, value);
   });

@@ -2,18 +2,12 @@
 // The process itself: process_* as every Prometheus client has it on Linux, and nodejs_* where kube-proxy has go_*.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, type Registry } from "prom-client";
-
-/** The delay is looked at ten times a second: a finer look would be most of what an idle agent does. */
-const LOOK_MS = 100;
-const DELAYS = { mean: null, p50: 50, p90: 90, p99: 99, max: 100 } as const;
 
 /** Unix seconds. */
 export const processStartSec = performance.timeOrigin / 1_000;
 
-/** What it started is ended by the function it answers. */
-export function registerProcessMetrics(registry: Registry): () => void {
+export function registerProcessMetrics(registry: Registry): void {
   const reading = (name: string, help: string, read: () => number): void => {
     const total = name.endsWith("_total");
     const collect = function (this: Counter | Gauge): void {
@@ -41,10 +35,10 @@ export function registerProcessMetrics(registry: Registry): () => void {
   const received = `Number of bytes received ${network}`;
   reading("process_network_receive_bytes_total", received, () => ipBytes("InOctets"));
   reading("process_network_transmit_bytes_total", `Number of bytes sent ${network}`, () => ipBytes("OutOctets"));
-  return registerRuntime(registry, reading);
+  registerRuntime(registry, reading);
 }
 
-function registerRuntime(registry: Registry, reading: (name: string, help: string, read: () => number) => void) {
+function registerRuntime(registry: Registry, reading: (name: string, help: string, read: () => number) => void): void {
   const memory = (): NodeJS.MemoryUsage => process.memoryUsage();
   reading("nodejs_heap_size_total_bytes", "Size of the JavaScript heap in bytes.", () => memory().heapTotal);
   reading("nodejs_heap_size_used_bytes", "Used part of the JavaScript heap in bytes.", () => memory().heapUsed);
@@ -56,20 +50,6 @@ function registerRuntime(registry: Registry, reading: (name: string, help: strin
     registers: [registry],
   });
   version.set({ version: process.version }, 1);
-  const delay = monitorEventLoopDelay({ resolution: LOOK_MS });
-  delay.enable();
-  for (const [name, percentile] of Object.entries(DELAYS)) {
-    const late = (): number => (percentile === null ? delay.mean : delay.percentile(percentile));
-    const help = `How late the event loop ran what was due (${name}) since the last scrape, in seconds.`;
-    reading(`nodejs_eventloop_delay_${name}_seconds`, help, () => {
-      const seconds = delay.count === 0 ? 0 : Math.max(0, late() / 1e9 - LOOK_MS / 1_000);
-      if (name === "max") delay.reset();
-      return seconds;
-    });
-  }
-  return () => {
-    delay.disable();
-  };
 }
 
 function limit(name: string): number {

@@ -233,6 +233,33 @@ test("flags and configuration are shown; with profiling the log's level is set a
   expect(await ports()).toEqual(before);
 });
 
+/** For `node -e`: scrapes a few times, with probes one after the other meanwhile; prints the longest wait of each time. */
+const PROBED_SCRAPES = `
+const http = require("node:http");
+const agent = new http.Agent({ keepAlive: true });
+const get = (port, path) => new Promise((resolve, reject) => {
+  const asked = http.get({ host: "127.0.0.1", port, path, agent }, (answer) => answer.resume().on("end", resolve));
+  asked.on("error", reject);
+});
+(async () => {
+  const waits = [];
+  for (let i = 0; i < 5; i++) {
+    let scraping = true;
+    const scrape = get(${METRICS}, "/metrics").then(() => { scraping = false; });
+    let longest = 0;
+    while (scraping) {
+      const before = performance.now();
+      await get(${HEALTH}, "/livez");
+      longest = Math.max(longest, performance.now() - before);
+    }
+    await scrape;
+    waits.push(longest);
+  }
+  console.log(JSON.stringify(waits));
+  agent.destroy();
+})();
+`;
+
 test("10,000 Services: a scrape is bounded, and holds nobody up for 100 ms", async () => {
   const many = Array.from({ length: 10_000 }, (_, i) => {
     const clusterIp = `10.96.${100 + (i >> 8)}.${i & 255}`;
@@ -243,16 +270,12 @@ test("10,000 Services: a scrape is bounded, and holds nobody up for 100 ms", asy
   });
   bed.manifest("many.yaml", ...many.flat());
   await bed.synced();
-  const scrape = async () => bodyOf(await ask(METRICS, "GET /metrics", { headers: ["Connection: close"] }));
-  const delays: number[] = [];
-  let text = "";
-  // The delay that a scrape tells of is the one since the scrape before it; a busy machine may hold up a few.
-  for (let i = 0; i < 6; i++) {
-    text = await scrape();
-    delays.push(sampleValue(text, "nodejs_eventloop_delay_max_seconds") ?? Number.NaN);
-  }
+  const text = bodyOf(await ask(METRICS, "GET /metrics", { headers: ["Connection: close"] }));
   expect(sampleValue(text, "portolan_units")).toBe(10_000);
   expect(text.split("\n").length).toBeLessThan(2_000);
   expect(parseExposition(text).get("portolan_service_connections")?.samples.length).toBe(1);
-  expect(Math.min(...delays.slice(1)), `delays ${delays}`).toBeLessThan(0.1);
+  const waits = JSON.parse(await command([process.execPath, "-e", PROBED_SCRAPES], bed.host)) as number[];
+  // A busy machine may hold up the one or the other probe by itself.
+  expect(Math.min(...waits), `waits ${waits}`).toBeLessThan(100);
+  expect(Math.min(...waits)).toBeGreaterThan(0);
 });

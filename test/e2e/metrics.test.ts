@@ -142,7 +142,9 @@ test("the same history is counted the same", () => {
   const counts = (text: string) =>
     own(text)
       .flatMap(([, { samples }]) => samples)
-      .filter(({ name }) => /(_changes_pending|_changes_total|_no_local_endpoints_total|healthz_total|livez_total)$/.test(name))
+      .filter(({ name }) =>
+        /(_changes_pending|_changes_total|_no_local_endpoints_total|healthz_total|livez_total)$/.test(name),
+      )
       .map(({ name, labels, value }) => [name, labels, Number(value)]);
   expect(counts(ours)).toEqual(counts(theirs));
   for (const ip_family of ["IPv4", "IPv6"]) {
@@ -246,7 +248,7 @@ test("portolan's own: units, maps, connections, verdicts, freshness", async () =
     expect(sampleValue(text, "portolan_state_age_seconds")).toBeLessThan(60);
     expect(Date.now() / 1_000 - (sampleValue(text, "portolan_last_event_timestamp_seconds") ?? 0)).toBeLessThan(60);
     expect(sampleValue(text, "portolan_build_info", { version: report?.version ?? "" })).toBe(1);
-    expect(sampleValue(text, "nodejs_eventloop_delay_max_seconds")).toBeLessThan(5);
+    expect(sampleValue(text, "portolan_event_loop_delay_seconds", { quantile: "1" })).toBeGreaterThan(0);
   } finally {
     await caller.stop("SIGKILL");
   }
