@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { command, type Daemon } from "../test/support/daemon.ts";
+import { NODE } from "./api-server.ts";
 import type { Bed, BenchNode } from "./bed.ts";
 
 const program = fileURLToPath(new URL("../bin/portolan", import.meta.url));
@@ -50,7 +51,7 @@ export class AgentHome {
     const args = [
       `--cgroup=${this.cgroup}`,
       `--state-dir=${this.#stateDir}`,
-      "--hostname-override=bench-node",
+      `--hostname-override=${NODE}`,
       ...source,
     ];
     const name = `agent-${this.#place.label}-${++this.#starts}`;

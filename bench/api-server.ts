@@ -10,6 +10,8 @@ import { type BenchService, NAMESPACE, serviceObject, sliceObject } from "./serv
 const CREATED = "2026-01-01T00:00:00Z";
 /** Lines written at once before waiting for the reader. */
 const BATCH = 200;
+/** The one Node there is. */
+export const NODE = "bench-node";
 
 interface Item {
   readonly version: number;
@@ -73,6 +75,11 @@ function controllerSlice(service: BenchService): object {
   };
 }
 
+function nodeObject(): object {
+  const addresses = [{ type: "InternalIP", address: "192.0.2.1" }];
+  return { apiVersion: "v1", kind: "Node", metadata: { name: NODE }, spec: {}, status: { addresses } };
+}
+
 export class ApiServer {
   /** Base URL. */
   readonly url: string;
@@ -93,10 +100,12 @@ export class ApiServer {
     });
     const serviceItems = collection("v1", "Service");
     this.#slices = collection("discovery.k8s.io/v1", "EndpointSlice");
+    const nodes = collection("v1", "Node");
+    nodes.items.set(NODE, this.#item(nodeObject(), "kubelet"));
     this.#collections = new Map([
       ["/api/v1/services", serviceItems],
       ["/apis/discovery.k8s.io/v1/endpointslices", this.#slices],
-      ["/api/v1/nodes", collection("v1", "Node")],
+      ["/api/v1/nodes", nodes],
       ["/apis/networking.k8s.io/v1/servicecidrs", collection("networking.k8s.io/v1", "ServiceCIDR")],
     ]);
     for (const service of services) {
