@@ -9,7 +9,8 @@ import type { PendingUnit } from "../program/status.ts";
 export function problemEvent(node: string, problem: Problem): EventText | null {
   const { kind, key, field, reason, event } = problem;
   const [namespace, name] = key.split("/");
-  if (kind !== "Service" || event === undefined || namespace === undefined || name === undefined) return null;
+  if ((kind !== "Service" && kind !== "EndpointSlice") || event === undefined) return null;
+  if (namespace === undefined || name === undefined) return null;
   const note = `node ${node} does not serve ${field}: ${reason}`;
   return { regarding: { kind, namespace, name }, type: "Warning", reason: event, action: "CompileService", note };
 }

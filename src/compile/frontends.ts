@@ -51,7 +51,8 @@ interface ServiceAddress {
 export function offerFrontends(service: Service, options: CompileOptions, facts: NodeFacts): Offer {
   const problems: Problem[] = [];
   const refuse = (field: string, reason: string): void => {
-    problems.push({ kind: "Service", key: `${service.namespace}/${service.name}`, field, reason });
+    const key = `${service.namespace}/${service.name}`;
+    problems.push({ kind: "Service", key, field, reason, event: "FrontendRefused" });
   };
   const families = ([4, 6] as const).filter((family) => service.clusterIps.some((ip) => familyOfText(ip) === family));
   if (families.length === 0) return { ports: [], problems };

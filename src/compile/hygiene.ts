@@ -52,7 +52,8 @@ export function refusedBecause(address: string, special: SpecialAddress): string
 export function acceptEndpoints(slice: EndpointSlice, services: ServiceNetworks, problems: Problem[]): AcceptedSlice {
   let refused: Set<number> | null = null;
   const problem = (field: string, reason: string): void => {
-    problems.push({ kind: "EndpointSlice", key: `${slice.namespace}/${slice.name}`, field, reason });
+    const key = `${slice.namespace}/${slice.name}`;
+    problems.push({ kind: "EndpointSlice", key, field, reason, event: "EndpointRefused" });
   };
   for (let i = 0; i < slice.count; i++) {
     const reason = refusal(slice, 16 * i, services);

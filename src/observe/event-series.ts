@@ -90,7 +90,7 @@ export class EventSeries {
       reportingController: CONTROLLER,
       reportingInstance: this.#instance,
       regarding: {
-        apiVersion: "v1",
+        apiVersion: kind === "EndpointSlice" ? "discovery.k8s.io/v1" : "v1",
         kind,
         name,
         ...(namespace === "" ? {} : { namespace }),

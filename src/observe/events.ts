@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an Event on the Node or on a Service says, whoever sends it: what `kubectl describe` shows of this agent.
+// What an Event on the Node, a Service or an EndpointSlice says, whoever sends it: what `kubectl describe` shows of this agent.
 
 /** The object an Event is about. */
 export interface Regarding {
-  readonly kind: "Node" | "Service";
+  readonly kind: "Node" | "Service" | "EndpointSlice";
   readonly name: string;
   /** "": the object is in no namespace; its Events are in "default". */
   readonly namespace: string;

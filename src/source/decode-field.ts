@@ -25,7 +25,7 @@ export class Findings {
 
   add(field: string, reason: string): void {
     if (this.#problems.length < MAX_PROBLEMS) {
-      this.#problems.push({ kind: this.#kind, key: this.#key, field, reason });
+      this.#problems.push({ kind: this.#kind, key: this.#key, field, reason, event: "InvalidField" });
     } else {
       this.#more++;
     }

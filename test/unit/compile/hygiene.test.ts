@@ -98,5 +98,6 @@ test("many refused endpoints of one slice are counted, not listed", () => {
     key: "default/s",
     field: "endpoints",
     reason: "984 more endpoints are refused",
+    event: "EndpointRefused",
   });
 });
