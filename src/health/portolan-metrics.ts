@@ -81,11 +81,12 @@ export function registerPortolanMetrics(registry: Registry, figures: AgentFigure
   registerTraffic(makers, figures);
   registerSource(makers, registry, figures);
   registerRepairs(makers, figures);
-  const delay = "How late the event loop came to what was due, while there was something to do, since the first sync.";
-  makers.gauge("event_loop_delay_seconds", delay, ["quantile"], (set) => {
-    const { p999Ms, maxMs } = figures.loopDelay();
-    set({ quantile: "0.999" }, p999Ms / 1_000);
-    set({ quantile: "1" }, maxMs / 1_000);
+  const delay = "How late the event loop came to what was due, while there was something to do, since the first sync";
+  makers.gauge("event_loop_delay_max_seconds", `${delay}: at most.`, [], (set) => {
+    set({}, figures.loopDelay().maxMs / 1_000);
+  });
+  makers.gauge("event_loop_delay_p999_seconds", `${delay}: in 999 of 1,000 cases.`, [], (set) => {
+    set({}, figures.loopDelay().p999Ms / 1_000);
   });
   makers.counter("events_total", "Events for the API server, by what became of them.", ["result"], (set) => {
     for (const [result, value] of Object.entries(figures.events())) set({ result }, value);
