@@ -6,11 +6,15 @@ import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, MapFlags } from "libbpf-ts";
 import pino from "pino";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { DeadPeerWays } from "../../src/agent/dead-peer-ways.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type DeadPeerWay, type DeadPeerWays, deadPeerWays } from "../../src/agent/dead-peer-ways.ts";
 import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-peers.ts";
-import { FlowTable } from "../../src/datapath/flows.ts";
+import { SocketEnder } from "../../src/agent/socket-ender.ts";
+import { type Flow, FlowTable } from "../../src/datapath/flows.ts";
 import { Maps } from "../../src/datapath/maps.ts";
+import { killObject } from "../../src/datapath/object-file.ts";
+import { SocketIterators } from "../../src/datapath/socket-iterators.ts";
+import { addressBytes } from "../../src/model/address.ts";
 import { Programmer } from "../../src/program/programmer.ts";
 import { UdpClients } from "../support/udp-client.ts";
 import { makeUnit } from "../support/units.ts";
@@ -53,7 +57,7 @@ afterEach(async () => {
 
 afterAll(() => bed?.close());
 
-function begin(way: DeadPeerWays["here"]): void {
+function begin(ways: DeadPeerWays): void {
   open = openDeadPeers({
     config: { deadPeers: { tcp: false, otherNamespaces: "auto" }, mapSizes: { sockets: ONE_PLACE } as never },
     cgroup: bed.cgroup,
@@ -61,9 +65,13 @@ function begin(way: DeadPeerWays["here"]): void {
     ownerOf: programmer.ownerOf,
     backend: (id) => maps.backend(id),
     log: pino({ level: "silent" }),
-    ways: { here: way, elsewhere: way, lists: way !== "failing-sends", reasons: [] },
+    ways,
   });
 }
+
+const by = (way: DeadPeerWay): DeadPeerWays => {
+  return { here: way, elsewhere: way, lists: way !== "failing-sends", reasons: [] };
+};
 
 function program(index: number): void {
   const endpoints = [`${BACKENDS.v4[index]}:${PORT}`];
@@ -82,7 +90,7 @@ async function startClients(): Promise<UdpClients> {
 test.each(["iterators", "sock-diag", "failing-sends"] as const)(
   "%s: sockets whose record lies in their own storage move too",
   async (way) => {
-    begin(way);
+    begin(by(way));
     program(0);
     const all = await startClients();
     expect(bed.table.get("pt_active", 0)[0]).toBe(CLIENTS - ONE_PLACE);
@@ -100,10 +108,59 @@ test.each(["iterators", "sock-diag"] as const)("%s: also those that were there b
   program(0);
   const all = await startClients();
   program(1);
-  begin(way);
+  begin(by(way));
   const sinceMs = Date.now();
   open?.deadPeers.start(programmer.units());
   await all.answered(["b"], sinceMs, 1_000);
+});
+
+describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
+  test("a socket that is not what the flow says any more is left alone", async () => {
+    const actor = bed.actor("pod");
+    using iterators = way === "iterators" ? new SocketIterators(killObject()) : null;
+    const ender = new SocketEnder({ able: true, iterators, everywhere: true });
+    const [here = "", there = ""] = BACKENDS.v4;
+    await actor.do("socket 1 udp 4", `connect 1 ${here} ${PORT}`);
+    const cookie = BigInt(await actor.do("cookie 1"));
+    const flow = (change: Partial<Flow>): Flow => ({
+      cookie,
+      protocol: 17,
+      frontendAddress: addressBytes(VIP),
+      frontendPort: 53,
+      backendAddress: addressBytes(here),
+      backendPort: PORT,
+      serviceId: 1,
+      stored: false,
+      ...change,
+    });
+    const others = [
+      { backendAddress: addressBytes(there) },
+      { backendPort: PORT + 1 },
+      { cookie: cookie + 1n },
+      { protocol: 6 as const },
+    ];
+    for (const other of others) expect((await ender.end([flow(other)])).ended.size).toBe(0);
+    expect(await actor.do("send 1 x", "read 1")).toBe("a:x");
+    await actor.do("unspec 1");
+    expect((await ender.end([flow({})])).ended.size).toBe(0);
+    await actor.do(`connect 1 ${here} ${PORT}`);
+    expect(await ender.end([flow({ cookie: cookie + 1n }), flow({})])).toMatchObject({ ended: new Set([cookie]) });
+    expect(await actor.ask("read 1")).toBe("ECONNABORTED");
+    expect(await actor.ask("send 1 x")).toBe("EDESTADDRREQ");
+    await actor.kill();
+  });
+});
+
+test("otherNamespaces never: no other namespace is entered, what is sent there fails", async () => {
+  const ways = deadPeerWays({ deadPeers: { tcp: false, otherNamespaces: "never" } });
+  expect(ways).toMatchObject({ here: "iterators", elsewhere: "failing-sends" });
+  begin(ways);
+  program(0);
+  const all = await startClients();
+  const sinceMs = Date.now();
+  program(1);
+  await all.answered(["b"], sinceMs, 1_000);
+  expect(all.errorsSince(sinceMs)).toEqual(["EPERM"]);
 });
 
 test("a full table is read without holding up the event loop", async () => {
