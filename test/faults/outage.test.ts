@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { logLines } from "../cli/bed.ts";
 import type { FaultApiServer } from "../support/api-server.ts";
+import { eventually } from "../support/daemon.ts";
 import { crowd, FaultBed, service, WEB } from "./bed.ts";
 import { figure } from "./figures.ts";
 
@@ -61,6 +62,7 @@ test("in the middle: 0 map writes and 0 failed calls, status says since when; at
     goAway();
     const away = await faults.says("it is away", ({ source }) => source.awaySince !== null);
     expect(away.source.state).toBe("disconnected");
+    await expectAlive();
     await sleep(5_000);
     const during = await faults.report();
     figure({
@@ -103,6 +105,8 @@ test("at the start: serves what is pinned and says so; 0 map writes, no exit; th
     expect(stdout).toMatch(/source +kubernetes: starting, .*; API server unreachable since \d{4}-.*Z/);
     expect(stdout).toMatch(/in sync +not yet: serving what was pinned, 11 units/);
     expect(code).toBe(0);
+    // As kube-proxy does, it gives the Node half a minute before it opens its ports.
+    await eventually("it is alive", () => expectAlive().then(() => true), { withinMs: 40_000, everyMs: 500 });
     server.refusing = false;
     const { programmer } = await faults.synced(next);
     figure({ row: 5, what: "start during an outage, and its end: map writes", seen: programmer.writes, bar: 0 });
@@ -110,6 +114,12 @@ test("at the start: serves what is pinned and says so; 0 map writes, no exit; th
   figure({ row: 5, what: `start during an outage: failed calls of ${calls}`, seen: failures, bar: 0 });
   expect(next.exit).toBeUndefined();
 });
+
+/** The kubelet has no reason to end it. */
+async function expectAlive(): Promise<void> {
+  const livez = await faults.inside(() => fetch("http://127.0.0.1:10256/livez"));
+  expect(livez.status, await livez.text()).toBe(200);
+}
 
 test("twin: without an agent before, nothing is pinned, and it is said that nothing serves", async () => {
   goAway();
