@@ -20,6 +20,14 @@ export interface AgentPlace {
   readonly cgroup: string;
 }
 
+/** Some benchmarks run beside the machine's own services: no port of theirs is taken. */
+const CONFIGURATION = {
+  apiVersion: "portolan.io/v1alpha1",
+  kind: "PortolanConfiguration",
+  healthzBindAddress: "none",
+  metricsBindAddress: "127.0.0.1:0",
+};
+
 /** Where an agent keeps what: stays the same over its restarts. */
 export class AgentHome {
   readonly cgroup: string;
@@ -29,6 +37,7 @@ export class AgentHome {
   readonly #place: AgentPlace;
   readonly #flags: readonly string[];
   readonly #stateDir: string;
+  readonly #config: string;
   #starts = 0;
 
   private constructor(bed: Bed, place: AgentPlace, bpffs: string) {
@@ -39,6 +48,7 @@ export class AgentHome {
     this.maps = join(bpffs, "portolan", "v1", "maps");
     this.#flags = [`--bpffs=${bpffs}`, `--run-dir=${join(dir, "run")}`];
     this.#stateDir = join(dir, "state");
+    this.#config = bed.write(`agent-${place.label}.json`, JSON.stringify(CONFIGURATION));
   }
 
   static async make(bed: Bed, place: AgentPlace): Promise<AgentHome> {
@@ -49,6 +59,7 @@ export class AgentHome {
   /** Starts the agent; `source` are its flags that say where Services come from. */
   start(source: readonly string[]): Daemon {
     const args = [
+      `--config=${this.#config}`,
       `--cgroup=${this.cgroup}`,
       `--state-dir=${this.#stateDir}`,
       `--hostname-override=${NODE}`,

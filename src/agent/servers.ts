@@ -4,7 +4,6 @@
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
-import { Registry } from "prom-client";
 import { countLocalReady } from "../compile/local-endpoints.ts";
 import { configzText } from "../config/kube-proxy/text.ts";
 import type { Config } from "../config/schema.ts";
@@ -15,6 +14,7 @@ import { placeOf, StandingServer } from "../health/listening.ts";
 import { metricsRoute } from "../health/metrics-server.ts";
 import { type AgentFigures, registerPortolanMetrics } from "../health/portolan-metrics.ts";
 import { registerProcessMetrics } from "../health/process-metrics.ts";
+import { Registry } from "../health/prometheus.ts";
 import { ProxyHealth } from "../health/proxy-health.ts";
 import { type ServiceCheck, ServiceHealth } from "../health/service-health.ts";
 import { type Cidr, cidrContains, familyOf, familyOfText, formatAddress } from "../model/address.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this agent asks of the API server, under the names that Kubernetes' own client counts it.
 
-import { Counter, Histogram, type Registry } from "prom-client";
+import { Counter, Histogram, type Registry } from "./prometheus.ts";
 
 const DURATION_BUCKETS = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60];
 const SIZE_BUCKETS = [64, 256, 512, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216];

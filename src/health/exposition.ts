@@ -2,8 +2,8 @@
 // The text that a scrape gets, as the Go client writes it: families sorted by name, series by their labels, and no family
 // that has no value yet.
 
-import type { Registry } from "prom-client";
 import { goNumber } from "./go-number.ts";
+import type { Registry } from "./prometheus.ts";
 
 type Family = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>[number];
 type Labels = Readonly<Partial<Record<string, string | number>>>;

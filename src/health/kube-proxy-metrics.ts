@@ -2,8 +2,8 @@
 // kube-proxy's own metrics, all that do not speak of a packet filter's rules: same names, types, texts, labels and
 // buckets, so that its dashboards and alerts go on. A labelled one appears with its first use.
 
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Family } from "../model/types.ts";
+import { Counter, Gauge, Histogram, type Registry } from "./prometheus.ts";
 import { FAMILY_NAME } from "./proxy-health.ts";
 
 /** 1 ms, doubled each time, up to 16 s. */

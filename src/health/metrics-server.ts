@@ -3,11 +3,11 @@
 // of the proxy's health, and changes nothing but how much is logged.
 
 import type { IncomingMessage } from "node:http";
-import type { Registry } from "prom-client";
 import { type Answer, bare, json, notFound, plain, type Route } from "./answer.ts";
 import { expose } from "./exposition.ts";
 import { processStartSec } from "./process-metrics.ts";
 import { profile } from "./profiles.ts";
+import type { Registry } from "./prometheus.ts";
 import { Slis } from "./slis.ts";
 import { answerZPage, flagPage, statusPage } from "./z-pages.ts";
 

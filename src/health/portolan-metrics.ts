@@ -2,8 +2,8 @@
 // portolan's own metrics: what is programmed and what is not, how full the maps are, who is connected to what, how fresh
 // it all is. Nothing is counted twice: each scrape reads what the stages hold.
 
-import { Counter, Gauge, type Registry } from "prom-client";
 import type { MapFill, PendingUnit, ProgrammerStatus } from "../program/status.ts";
+import { Counter, Gauge, type Registry } from "./prometheus.ts";
 import { FAMILY_NAME } from "./proxy-health.ts";
 import { ServiceConnections } from "./service-connections.ts";
 

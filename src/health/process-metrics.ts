@@ -2,7 +2,7 @@
 // The process itself: process_* as every Prometheus client has it on Linux, and nodejs_* where kube-proxy has go_*.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { Counter, Gauge, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "./prometheus.ts";
 
 /** Unix seconds. */
 export const processStartSec = performance.timeOrigin / 1_000;

@@ -3,7 +3,6 @@
 
 import { setImmediate as turn } from "node:timers/promises";
 import { pino } from "pino";
-import { Registry } from "prom-client";
 import { beforeEach, expect, test } from "vitest";
 import { Latency } from "../../../src/agent/latency.ts";
 import { Problems } from "../../../src/agent/problems.ts";
@@ -12,6 +11,7 @@ import { SyncWatch } from "../../../src/agent/sync-watch.ts";
 import { Compiler } from "../../../src/compile/compile.ts";
 import type { UnitDelta } from "../../../src/compile/unit.ts";
 import { KubeProxyMetrics } from "../../../src/health/kube-proxy-metrics.ts";
+import { Registry } from "../../../src/health/prometheus.ts";
 import { ProxyHealth } from "../../../src/health/proxy-health.ts";
 import { Store } from "../../../src/model/store.ts";
 import { PROTOCOL, type Service } from "../../../src/model/types.ts";

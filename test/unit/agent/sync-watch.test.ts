@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is counted of the sync loop: events, changes that wait, syncs by family, failures, and what caused a change.
 
-import { Registry } from "prom-client";
 import { beforeEach, expect, test } from "vitest";
 import { SyncWatch } from "../../../src/agent/sync-watch.ts";
 import { expose } from "../../../src/health/exposition.ts";
 import { KubeProxyMetrics } from "../../../src/health/kube-proxy-metrics.ts";
+import { Registry } from "../../../src/health/prometheus.ts";
 import { ProxyHealth } from "../../../src/health/proxy-health.ts";
 import type { EndpointSlice, Service } from "../../../src/model/types.ts";
 import type { PendingUnit } from "../../../src/program/status.ts";

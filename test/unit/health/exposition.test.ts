@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The text of a scrape: order, escapes, bounds, and no family before its first value.
 
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { expect, test } from "vitest";
 import { expose } from "../../../src/health/exposition.ts";
+import { Counter, Gauge, Histogram, Registry } from "../../../src/health/prometheus.ts";
 import { ServiceConnections } from "../../../src/health/service-connections.ts";
 
 test("families and series sorted, labels in order, a labelled family with its first value", async () => {

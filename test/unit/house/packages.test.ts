@@ -7,10 +7,8 @@ import { expect, test } from "vitest";
 
 const SHIPPED = [
   "@kubernetes/client-node",
-  "@opentelemetry/api",
   "@pinojs/redact",
   "atomic-sleep",
-  "bintrees",
   "colorette",
   "commander",
   "dateformat",
@@ -30,7 +28,6 @@ const SHIPPED = [
   "secure-json-parse",
   "sonic-boom",
   "split2",
-  "tdigest",
   "thread-stream",
   "valibot",
   "wrappy",
