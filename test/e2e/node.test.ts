@@ -120,3 +120,24 @@ test("of two Services that want one address the younger is told so, by an Event"
     /^node node1 does not serve spec\.externalIPs\[0\]: 198\.51\.100\.81:(80\/TCP|53\/UDP) belongs to default\/older$/,
   );
 });
+
+test("in NodeCIDR mode other podCIDRs end the agent with status 1; a Node deleted alone does not", async () => {
+  await bed.agent.daemon.stop();
+  const config = {
+    apiVersion: "portolan.io/v1alpha1",
+    kind: "PortolanConfiguration",
+    detectLocalMode: "NodeCIDR",
+    healthzBindAddress: "none",
+  };
+  const agent = bed.startAgent({ config });
+  await agent.inSync();
+  await bed.plane.kubectl(["delete", "node", "node1"]);
+  await agent.daemon.until("the deletion", () => agent.daemon.log().includes("was deleted") || undefined);
+  expect(await agent.report()).toMatchObject({ synced: true });
+  const spec = { podCIDR: "10.244.77.0/24", podCIDRs: ["10.244.77.0/24"] };
+  await bed.plane.apply({ apiVersion: "v1", kind: "Node", metadata: { name: "node1" }, spec });
+  expect(await agent.daemon.exited).toEqual({ code: 1, signal: null });
+  expect(agent.daemon.tail()).toContain(
+    "the Node's podCIDRs changed from 10.244.1.0/24,fd00:10:244:1::/64 to 10.244.77.0/24",
+  );
+});
