@@ -19,6 +19,7 @@ import { type FailingSends, HOLD_MS } from "./failing-sends.ts";
 import type { SocketEnder } from "./socket-ender.ts";
 
 const PASS_EVERY_MS = 100;
+const AFTER_FAILURE_MS = 5_000;
 /** Lost endpoints kept in mind where records cannot be listed. */
 const MOST_LOST = 1_024;
 /**
@@ -55,7 +56,7 @@ export interface DeadPeersOptions {
   readonly ways: DeadPeerWays;
   readonly table: FlowTable;
   /** Null: such records cannot be listed here. */
-  readonly overflow: OverflowList | null;
+  readonly overflow: Pick<OverflowList, "records"> | null;
   readonly ender: SocketEnder;
   readonly sends: FailingSends;
   readonly ownerOf: FindOwner;
@@ -114,7 +115,7 @@ export class DeadPeers {
       if (protocol === PROTOCOL.UDP || (tcp && protocol === PROTOCOL.TCP)) this.#due.add(change.unit);
       if (protocol === PROTOCOL.UDP && unlisted) this.#lose(change);
     }
-    this.#schedule();
+    if (this.#due.size > 0) this.#schedule();
   }
 
   status(): DeadPeersStatus {
@@ -149,8 +150,7 @@ export class DeadPeers {
   #schedule(): void {
     if (this.#stopped || this.#running !== null) return;
     const now = performance.now();
-    let wanted = this.#due.size > 0 ? now : this.#options.sends.againMs;
-    for (const { againMs } of this.#tracked.values()) wanted = Math.min(wanted, againMs);
+    const wanted = this.#due.size > 0 ? now : this.#againMs();
     if (wanted === Number.POSITIVE_INFINITY) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
     const delayMs = Math.max(wanted, this.#lastMs + PASS_EVERY_MS) - now;
@@ -158,13 +158,19 @@ export class DeadPeers {
     this.#timer.unref();
   }
 
+  #againMs(): number {
+    let { againMs: first } = this.#options.sends;
+    for (const { againMs } of this.#tracked.values()) first = Math.min(first, againMs);
+    return first;
+  }
+
   #start(): void {
     this.#timer = null;
     this.#lastMs = performance.now();
     this.#running = this.#pass()
       .catch((error: unknown) => {
-        this.#failure = (error as Error).message;
-        this.#options.log.warn({ reason: this.#failure }, "sockets of endpoints that are gone are not all ended");
+        this.#lastMs += AFTER_FAILURE_MS;
+        this.#note((error as Error).message);
       })
       .finally(() => {
         this.#running = null;
@@ -177,11 +183,16 @@ export class DeadPeers {
     await gracePeriod();
     const units = [...this.#due];
     this.#due.clear();
-    await this.#find(units);
-    const dropped = this.#dropSettled();
+    try {
+      await this.#find(units);
+    } catch (error) {
+      for (const unit of units) this.#due.add(unit);
+      throw error;
+    }
+    this.#dropSettled();
     const ended = await this.#end();
+    this.#report({ units, ended, durationSec: (performance.now() - startMs) / 1_000 });
     this.#options.sends.fail([...this.#hidden(), ...this.#stillLost()]);
-    this.#report({ units, ended, dropped, durationSec: (performance.now() - startMs) / 1_000 });
   }
 
   /** Tracks the flows of these units that have lost their endpoint. */
@@ -199,14 +210,12 @@ export class DeadPeers {
   }
 
   /** Forgets flows that have moved or may stay; those that no table shows when they have been looked for often enough. */
-  #dropSettled(): number {
+  #dropSettled(): void {
     const { table, ownerOf } = this.#options;
-    const before = this.#tracked.size;
     for (const [cookie, { flow, againMs }] of this.#tracked) {
       const gone = flow.stored ? againMs === Number.POSITIVE_INFINITY : !table.holds(flow);
       if (gone || !isStranded(flow, ownerOf)) this.#tracked.delete(cookie);
     }
-    return before - this.#tracked.size;
   }
 
   async #end(): Promise<Flow[]> {
@@ -214,7 +223,7 @@ export class DeadPeers {
     const tries = [...this.#tracked.values()].filter(({ againMs }) => againMs <= startMs);
     if (tries.length === 0) return [];
     const { ended, everywhere, failure } = await this.#options.ender.end(tries.map(({ flow }) => flow));
-    this.#failure = failure;
+    this.#note(failure);
     const done: Flow[] = [];
     for (const one of tries) {
       const now = ended.has(one.flow.cookie);
@@ -259,7 +268,15 @@ export class DeadPeers {
     return [...this.#tracked.values()].filter(({ ended }) => !ended);
   }
 
-  #report(run: { units: readonly UnitState[]; ended: readonly Flow[]; dropped: number; durationSec: number }): void {
+  /** Said once, however often it happens. */
+  #note(failure: string | null): void {
+    if (failure !== null && failure !== this.#failure) {
+      this.#options.log.warn({ reason: failure }, "not all sockets of endpoints that are gone could be looked for");
+    }
+    this.#failure = failure;
+  }
+
+  #report(run: { units: readonly UnitState[]; ended: readonly Flow[]; durationSec: number }): void {
     const left = this.#left();
     const { durationSec } = run;
     for (const family of [4, 6] as const) {

@@ -8,14 +8,17 @@ import { BpfMap, MapFlags } from "libbpf-ts";
 import pino from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type DeadPeerWay, type DeadPeerWays, deadPeerWays } from "../../src/agent/dead-peer-ways.ts";
+import { DeadPeers } from "../../src/agent/dead-peers.ts";
+import { FailingSends, HOLD_MS } from "../../src/agent/failing-sends.ts";
 import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-peers.ts";
 import { SocketEnder } from "../../src/agent/socket-ender.ts";
 import { type Flow, FlowTable } from "../../src/datapath/flows.ts";
 import { Maps } from "../../src/datapath/maps.ts";
 import { killObject } from "../../src/datapath/object-file.ts";
-import { SocketIterators } from "../../src/datapath/socket-iterators.ts";
+import { OverflowList, SocketIterators } from "../../src/datapath/socket-iterators.ts";
 import { addressBytes } from "../../src/model/address.ts";
 import { Programmer } from "../../src/program/programmer.ts";
+import { eventually } from "../support/daemon.ts";
 import { UdpClients } from "../support/udp-client.ts";
 import { makeUnit } from "../support/units.ts";
 import { BACKENDS, Bed } from "./bed.ts";
@@ -149,6 +152,38 @@ describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
     expect(await actor.ask("send 1 x")).toBe("EDESTADDRREQ");
     await actor.kill();
   });
+});
+
+test("a pass that fails is told once, and made up for", async () => {
+  using object = new DisposableStack();
+  const map = (name: string) => object.use(bed.object.map(name));
+  using btf = bed.object.btf();
+  using table = new FlowTable({ sockets: map("pt_sockets"), active: map("pt_active") }, btf);
+  using list = new OverflowList(killObject(), map("pt_sockets_ovf"));
+  using iterators = new SocketIterators(killObject());
+  let failures = 1;
+  const records = () => (failures-- > 0 ? Promise.reject(new Error("out of memory")) : list.records());
+  const told: string[] = [];
+  const deadPeers = new DeadPeers({
+    ways: by("iterators"),
+    table,
+    overflow: { records },
+    ender: new SocketEnder({ able: true, iterators, everywhere: true }),
+    sends: new FailingSends(null, HOLD_MS),
+    ownerOf: programmer.ownerOf,
+    backend: (id) => maps.backend(id),
+    tcp: false,
+    log: pino({ level: "warn" }, { write: (line) => told.push(line) }),
+  });
+  program(0);
+  const all = await startClients();
+  program(1);
+  deadPeers.start(programmer.units());
+  await eventually("the failure", () => (deadPeers.status().failure === "out of memory" ? true : undefined));
+  await all.answered(["b"], Date.now(), 8_000);
+  expect(deadPeers.status().failure).toBeNull();
+  expect(told).toHaveLength(1);
+  await deadPeers.stop();
 });
 
 test("otherNamespaces never: no other namespace is entered, what is sent there fails", async () => {
