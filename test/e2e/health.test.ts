@@ -204,3 +204,26 @@ test("an API server that is away changes neither", async () => {
   expect(answers.map((answer) => answer.slice(0, 15))).toEqual(["HTTP/1.1 200 OK", "HTTP/1.1 200 OK"]);
   await bed.plane.startApiServer();
 });
+
+test("nothing is open before the Node is known; it is eligible then, and stays so when it is deleted outright", async () => {
+  await bed.agent.daemon.stop("SIGTERM");
+  await bed.plane.kubectl(["delete", "node", "node1"]);
+  const place = { netns: bed.node.netns };
+  const ask = async () => await askRaw(place, [health("GET /healthz"), health("GET /livez"), metrics("GET /healthz")]);
+  const codes = async () => (await ask()).map((answer) => (answer.startsWith("HTTP") ? answer.slice(9, 12) : answer));
+  const agent = bed.startAgent({ config: configuration() });
+  await agent.daemon.until("watches", async () => ((await agent.report()) === undefined ? undefined : true));
+  const refused = ["ECONNREFUSED", "ECONNREFUSED", "ECONNREFUSED"];
+  for (let i = 0; i < 10; i++) expect(await codes()).toEqual(refused);
+  await bed.plane.apply({ apiVersion: "v1", kind: "Node", metadata: { name: "node1" } });
+  expect(await codes()).toEqual(refused);
+  const addresses = [{ type: "InternalIP", address: bed.node.ipv4 }];
+  await bed.plane.patchStatus(["node", "node1"], { addresses });
+  await agent.inSync();
+  expect(await codes()).toEqual(["200", "200", "200"]);
+  await bed.plane.kubectl(["delete", "node", "node1"]);
+  await agent.daemon.until("says so", () =>
+    agent.daemon.log().includes("our Node object was deleted") ? true : undefined,
+  );
+  expect(await codes()).toEqual(["200", "200", "200"]);
+});

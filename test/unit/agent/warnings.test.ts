@@ -1,38 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which problems become Events, and on what.
+// The Events that are portolan's own: which troubles have one, on which object, and what it says.
 
 import { expect, test } from "vitest";
-import { problemEvent } from "../../../src/agent/warnings.ts";
+import { capacityEvent, massDeletionEvent, problemEvent } from "../../../src/agent/warnings.ts";
 import type { Problem } from "../../../src/model/types.ts";
 
-const problem: Problem = {
+const conflict: Problem = {
   kind: "Service",
-  key: "shop/web",
+  key: "ns/younger",
   field: "spec.externalIPs[0]",
-  reason: "198.51.100.7:80/TCP belongs to shop/old",
+  reason: "192.0.2.7:80/TCP belongs to ns/older",
   event: "FrontendConflict",
 };
 
-test("a lost frontend is told on the Service that lost it", () => {
-  expect(problemEvent("node-a", problem)).toEqual({
-    regarding: { kind: "Service", namespace: "shop", name: "web" },
+test("a problem with a name of its own is told on its Service; others are not told", () => {
+  expect(problemEvent("n1", conflict)).toEqual({
+    regarding: { kind: "Service", namespace: "ns", name: "younger" },
     type: "Warning",
     reason: "FrontendConflict",
     action: "CompileService",
-    note: "node node-a does not serve spec.externalIPs[0]: 198.51.100.7:80/TCP belongs to shop/old",
+    note: "node n1 does not serve spec.externalIPs[0]: 192.0.2.7:80/TCP belongs to ns/older",
   });
+  const { event: _, ...nameless } = conflict;
+  expect(problemEvent("n1", nameless)).toBe(null);
+  expect(problemEvent("n1", { ...conflict, kind: "EndpointSlice" })).toBe(null);
 });
 
-test("a refused endpoint is told on its slice", () => {
-  const { regarding, reason } =
-    problemEvent("node-a", { ...problem, kind: "EndpointSlice", event: "EndpointRefused" }) ?? {};
-  expect([regarding, reason]).toEqual([{ kind: "EndpointSlice", namespace: "shop", name: "web" }, "EndpointRefused"]);
+test("no room: on the Service of the unit, whatever its port is called", () => {
+  const unit = { action: "program", reason: "pt_services is full", capacity: true, sinceMs: 0 } as const;
+  for (const name of ["ns/web", "ns/web:http"]) {
+    expect(capacityEvent("n1", { ...unit, name, key: `${name}/TCP/4` })).toEqual({
+      regarding: { kind: "Service", namespace: "ns", name: "web" },
+      type: "Warning",
+      reason: "NoCapacity",
+      action: "ProgramService",
+      note: `node n1 has no room for ${name}/TCP/4: pt_services is full`,
+    });
+  }
 });
 
-test.each<[string, Problem]>([
-  ["files", { ...problem, kind: "File", key: "/a/b" }],
-  ["the Node", { ...problem, kind: "Node", key: "node-a" }],
-  ["what has no key", { ...problem, key: "" }],
-])("of %s there is no Event", (_, other) => {
-  expect(problemEvent("node-a", other)).toBeNull();
+test("a list that lacks most of what was known: on the Node", () => {
+  expect(massDeletionEvent("n1", { resource: "/api/v1/services", missing: 30, of: 40 })).toEqual({
+    regarding: { kind: "Node", namespace: "", name: "n1" },
+    type: "Warning",
+    reason: "MassDeletionHeld",
+    action: "ListObjects",
+    note: "30 of 40 objects are missing in a list of /api/v1/services: they stay until a second read says so",
+  });
 });
