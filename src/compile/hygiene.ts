@@ -55,8 +55,10 @@ export function acceptEndpoints(slice: EndpointSlice, services: ServiceNetworks,
     const key = `${slice.namespace}/${slice.name}`;
     problems.push({ kind: "EndpointSlice", key, field, reason, event: "EndpointRefused" });
   };
+  const serviceCidrs = services.serviceCidrs.filter(({ family }) => family === slice.family);
+  const networks = { ...services, serviceCidrs };
   for (let i = 0; i < slice.count; i++) {
-    const reason = refusal(slice, 16 * i, services);
+    const reason = refusal(slice, 16 * i, networks);
     if (reason === null) continue;
     refused ??= new Set();
     refused.add(i);

@@ -251,7 +251,8 @@ export function formatCidr(cidr: Cidr): string {
 /** Whether the prefix holds the address. Families do not mix: ::/0 holds no IPv4 address. */
 export function cidrContains(cidr: Cidr, bytes: Uint8Array, offset = 0): boolean {
   if (familyOf(bytes, offset) !== cidr.family) return false;
-  for (let i = 0; i < ADDRESS_BYTES && cidr.bits > 8 * i; i++) {
+  // Of IPv4 the first twelve bytes have been compared with that.
+  for (let i = cidr.family === 4 ? 12 : 0; i < ADDRESS_BYTES && cidr.bits > 8 * i; i++) {
     if (((bytes[offset + i] ?? 0) & byteMask(cidr.bits, i)) !== cidr.bytes[i]) return false;
   }
   return true;
