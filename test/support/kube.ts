@@ -21,6 +21,8 @@ export interface ControlPlaneOptions {
   readonly address?: string;
   /** Where its processes, kubectl included, run: a node's namespace. Default: beside the test. */
   readonly place?: Place;
+  /** Service ranges, one of each family; further ones are ServiceCIDR objects. Default: serviceRanges. */
+  readonly serviceRanges?: readonly string[];
 }
 
 /** What a kubeconfig says of one user. */
@@ -123,7 +125,7 @@ export class ControlPlane {
     const etcdUrl = `http://127.0.0.1:${etcd}`;
     this.#apiServerArguments = [
       `--etcd-servers=${etcdUrl}`,
-      `--service-cluster-ip-range=${serviceRanges.join(",")}`,
+      `--service-cluster-ip-range=${(options.serviceRanges ?? serviceRanges).join(",")}`,
       `--secure-port=${secure}`,
       `--bind-address=${address}`,
       `--advertise-address=${address}`,

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real agent in a world, as a process of its node with the two capabilities it needs.
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { askAgent } from "../../src/agent/control-client.ts";
+import type { AgentReport } from "../../src/agent/report.ts";
+import { command, Daemon } from "./daemon.ts";
+import type { World } from "./world.ts";
+
+/** The agent's program, as `make` builds it. */
+const portolan = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
+
+export class Portolan {
+  /** Goes with the world. */
+  readonly dir = mkdtempSync(join(tmpdir(), "portolan-world-"));
+  readonly #world: World;
+  #daemon: Daemon | undefined;
+
+  private constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Makes a bpffs and folders; all of it, and what is started, goes with the world. */
+  static async create(world: World): Promise<Portolan> {
+    const made = new Portolan(world);
+    world.atEnd(async () => rmSync(made.dir, { recursive: true, force: true }));
+    for (const folder of ["bpf", "state"]) mkdirSync(join(made.dir, folder));
+    const bpffs = join(made.dir, "bpf");
+    await command(["mount", "-t", "bpf", "-o", "mode=0700", world.netns, bpffs]);
+    world.atEnd(() => command(["umount", bpffs]));
+    world.atEnd(async () => await made.#daemon?.stop("SIGKILL"));
+    return made;
+  }
+
+  /** Starts an agent with this configuration of any kind it knows, in the place of the one before; returns in sync. */
+  async start(configuration: object): Promise<void> {
+    await this.#daemon?.stop();
+    const file = join(this.dir, "config.json");
+    writeFileSync(file, JSON.stringify(configuration));
+    const folders = { "run-dir": "run", "state-dir": "state", bpffs: "bpf" };
+    const where = Object.entries(folders).map(([flag, folder]) => `--${flag}=${join(this.dir, folder)}`);
+    const argv = [portolan, "run", `--config=${file}`, `--cgroup=${this.#world.cgroup}`, ...where];
+    const place = { ...this.#world.place, capabilities: ["bpf", "net_admin"] };
+    const daemon = new Daemon(argv, join(this.dir, "agent.log"), place);
+    this.#daemon = daemon;
+    await daemon.until("in sync", async () => ((await this.report())?.synced ? true : undefined));
+  }
+
+  /** What the living agent says of itself; null while it does not answer. */
+  async report(): Promise<AgentReport | null> {
+    const report = await askAgent<AgentReport>(join(this.dir, "run"), "/v1/status").catch(() => null);
+    return report?.pid === this.#daemon?.pid ? report : null;
+  }
+
+  /** The end of its log. */
+  tail(): string {
+    return this.#daemon?.tail() ?? "";
+  }
+}
