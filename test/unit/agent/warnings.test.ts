@@ -13,7 +13,7 @@ const conflict: Problem = {
   event: "FrontendConflict",
 };
 
-test("a problem with a name of its own is told on its Service; others are not told", () => {
+test("a problem with a name of its own is told on its Service or slice; others are not told", () => {
   expect(problemEvent("n1", conflict)).toEqual({
     regarding: { kind: "Service", namespace: "ns", name: "younger" },
     type: "Warning",
@@ -23,7 +23,8 @@ test("a problem with a name of its own is told on its Service; others are not to
   });
   const { event: _, ...nameless } = conflict;
   expect(problemEvent("n1", nameless)).toBe(null);
-  expect(problemEvent("n1", { ...conflict, kind: "EndpointSlice" })).toBe(null);
+  expect(problemEvent("n1", { ...conflict, kind: "EndpointSlice" })?.regarding.kind).toBe("EndpointSlice");
+  expect(problemEvent("n1", { ...conflict, kind: "File", key: "/etc/manifests/a.yaml" })).toBe(null);
 });
 
 test("no room: on the Service of the unit, whatever its port is called", () => {

@@ -75,6 +75,13 @@ test("the first is sent whole, under a name of its own", async () => {
   expect(recorder.counters).toEqual({ sent: 3, refused: 0, dropped: 0 });
 });
 
+test("a slice is of another API group", async () => {
+  recorder.event({ ...failed("a"), regarding: { kind: "EndpointSlice", name: "a-x7", namespace: "ns" } });
+  await vi.advanceTimersByTimeAsync(1_000);
+  const regarding = { apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", namespace: "ns", name: "a-x7" };
+  expect(sent[0]?.body).toMatchObject({ regarding });
+});
+
 test("the second makes a series, further ones are only counted, and told when it is over", async () => {
   for (let i = 0; i < 5; i++) {
     recorder.event(failed("a"));
