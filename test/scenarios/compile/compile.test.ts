@@ -71,8 +71,11 @@ describe.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("
   }
 });
 
-test("scenario files are found", () => {
-  expect(scenarios.length).toBeGreaterThan(20);
+test("scenario files are found, and nearly all of them have a twin in IPv6", () => {
+  const twins = scenarios.filter(({ isTwin }) => isTwin);
+  expect(scenarios.length - twins.length).toBeGreaterThan(70);
+  expect(twins.length).toBeGreaterThan(55);
+  for (const { name, steps } of twins) expect(JSON.stringify(steps), name).not.toMatch(/\d+\.\d+\.\d+\.\d+/);
 });
 
 test.each([
@@ -81,6 +84,8 @@ test.each([
   ["steps: [{ name: x }]", /expects nothing/],
   ["steps: [{ expect: '', delete: [Pod default/x] }]", /cannot delete/],
   ["options: { allowed: [] }\nsteps: []", /unknown allowed/],
+  ["steps: [{ expect: '', apply: [{ kind: Pod, metadata: { name: x } }] }]", /cannot apply/],
+  ["steps: [{ expect: 10.0.0.0/9 }]", /no IPv6 twin/],
 ])("a scenario %j is a mistake", (text, message) => {
   expect(() => parseScenario("file", text)).toThrow(message);
 });
