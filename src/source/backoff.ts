@@ -5,8 +5,8 @@ import type { Clock } from "./clock.ts";
 
 const FIRST_MS = 800;
 const LAST_MS = 30_000;
-/** Waits are spread over [base, base × 1.9): the longest is 57 s, so that recovery is seen within a minute. */
-const SPREAD = 0.9;
+/** Waits are spread over [base, base × 1.8): the longest is 54 s, so that recovery is seen within a minute. */
+const SPREAD = 0.8;
 
 export class Backoff {
   readonly #clock: Clock;
@@ -19,7 +19,7 @@ export class Backoff {
     this.#shortTries = shortTries;
   }
 
-  /** Milliseconds: first anything up to 0.8 s, then 0.8, 1.6, … 30 s (at most `lastMs`) and up to nine tenths more. */
+  /** Milliseconds: first anything up to 0.8 s, then 0.8, 1.6, … 30 s (at most `lastMs`) and up to eight tenths more. */
   next(lastMs = LAST_MS): number {
     const tries = this.#tries++;
     if (tries === 0) return this.#clock.random() * Math.min(FIRST_MS, lastMs);

@@ -61,7 +61,7 @@ test("three servers, two of them dead: the third is asked at once; it dies too, 
   });
   const second = await faults.serve({ port: dead[0]?.port ?? 0, version: 5_000 });
   server.refusing = true;
-  server.resetWatches();
+  server.dropConnections();
   const movedMs = await faults.live(second);
   figure({
     row: 5,

@@ -196,6 +196,29 @@ test("the API server away: says so, waits, and goes on when it is back; what was
   }
 });
 
+test("half an hour away: at most a request every twenty seconds of each reflector, and back within a minute", async () => {
+  const factor = 500;
+  world.clock = new ScaledClock(factor, Math.random);
+  const { port } = world.server;
+  const started = await world.startSynced();
+  await world.server.stop();
+  await world.sink.until(() => world.counter("unreachable") > 0);
+  const before = world.counter("unreachable");
+  await new Promise((resolve) => setTimeout(resolve, 1_800_000 / factor));
+  const perSecond = (world.counter("unreachable") - before) / 1_800 / 2;
+  console.log(`30 min away: ${perSecond.toFixed(4)} requests a second and reflector (bar 0.05)`);
+  expect(perSecond).toBeLessThanOrEqual(0.05);
+  expect(world.sink.services.size).toBe(2);
+  world.server = await FaultApiServer.start({ port, version: 1_000 });
+  fill(world.server);
+  const backMs = world.clock.now();
+  await world.sink.until(() => started.status().state === "synced");
+  const seconds = (world.clock.now() - backMs) / 1_000;
+  console.log(`back after ${seconds.toFixed(1)} s (bar 60)`);
+  expect(seconds).toBeLessThanOrEqual(60);
+  expect(world.deletions).toEqual([]);
+}, 20_000);
+
 test("away from the start: starting, with the reason, until it comes", async () => {
   const { port } = world.server;
   await world.server.stop();
