@@ -213,7 +213,7 @@ class World {
   }
 }
 
-test(`${HISTORIES} histories end as the reference model says`, { timeout: 120_000 }, () => {
+test(`${HISTORIES} histories end as the reference model says`, { timeout: 300_000 }, () => {
   const seen = new Set<string>();
   let decidedByZone = 0;
 

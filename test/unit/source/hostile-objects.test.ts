@@ -156,7 +156,7 @@ function isHeadless(spec: JsonObject): boolean {
 
 const FIELD = /^(metadata|spec|status|addressType|endpoints|ports)\b/;
 
-test(`${WORLDS * OBJECTS_EACH} mutated objects touch nobody else`, { timeout: 120_000 }, async () => {
+test(`${WORLDS * OBJECTS_EACH} mutated objects touch nobody else`, { timeout: 300_000 }, async () => {
   const attack = fc.tuple(objectEdits, objectEdits);
   let rejections = 0;
   await fc.assert(
