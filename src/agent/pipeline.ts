@@ -63,6 +63,7 @@ export class Pipeline {
   #addresses: DeviceAddresses | null = null;
   #tick: NodeJS.Timeout | null = null;
   #deviceAddresses: readonly Uint8Array[] = [];
+  #serviceCidrs: readonly string[] = [];
   readonly #stopping = new AbortController();
   #syncSec: number | null = null;
   /** Spent on writing to the kernel so far, and when that was last done, on the monotonic clock. */
@@ -239,6 +240,7 @@ export class Pipeline {
   }
 
   #setServiceCidrs(cidrs: readonly string[]): void {
+    this.#serviceCidrs = cidrs;
     this.#options.log.info({ cidrs }, "ServiceCIDRs");
     this.#recompile(this.#compiler.setServiceCidrs(cidrsOf(cidrs) ?? []));
   }
@@ -310,6 +312,8 @@ export class Pipeline {
       deadPeers: installation.deadPeers.status(),
       problems: this.#problems.all(),
       warnings,
+      nodeFacts: this.#node.facts,
+      serviceCidrs: this.#serviceCidrs,
       deviceAddresses: [...addressTexts(this.#deviceAddresses)].sort(),
       reservedNodePorts: nodePorts.reservedCount,
       heldNodePorts: nodePorts.held(),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an agent says of itself: the answer to GET /v1/status, and what `portolan status -o json` prints under "agent".
 
-import type { Problem } from "../model/types.ts";
+import type { NodeFacts, Problem } from "../model/types.ts";
 import type { ProgrammerStatus } from "../program/status.ts";
 import type { SourceStatus } from "../source/source.ts";
 import type { AuditReport } from "./audit.ts";
@@ -45,6 +45,10 @@ export interface AgentReport {
   readonly problems: readonly Problem[];
   /** What preflight and start-up warned of. */
   readonly warnings: readonly string[];
+  /** What the Node object says that is acted on. */
+  readonly nodeFacts: NodeFacts;
+  /** Where the API server's ClusterIPs come from, canonical text. */
+  readonly serviceCidrs: readonly string[];
   /** Addresses on the devices of this node, canonical text. */
   readonly deviceAddresses: readonly string[];
   readonly reservedNodePorts: number;

@@ -124,8 +124,11 @@ function wideLines({
   source,
   memory,
   reservedNodePorts,
+  nodeFacts,
+  serviceCidrs,
   deviceAddresses,
   deadPeers,
+  servers,
   paths,
 }: AgentReport): [string, string][] {
   const fill = Object.entries(programmer.fill).map(([name, { used, capacity }]) => `${name} ${used}/${capacity}`);
@@ -134,7 +137,10 @@ function wideLines({
     ["maps", fill.join(", ")],
     ["writes", `${programmer.writes} in ${programmer.applies} syncs, ${programmer.graces} grace periods`],
     ["counters", counters.join(", ")],
+    ["servers", serversText(servers)],
     ["cgroup", paths.cgroup],
+    ["node", nodeLine(nodeFacts)],
+    ["Services", serviceCidrs.join(", ")],
     ["addresses", deviceAddresses.join(", ")],
     ["node ports", `${reservedNodePorts} reserved`],
     [
@@ -150,10 +156,22 @@ function wideLines({
   ];
 }
 
+/** What the Node object says, as far as there is one. */
+function nodeLine({ zone, primaryAddresses, podCidrs }: AgentReport["nodeFacts"]): string {
+  const parts = [zone === "" ? "no zone" : `zone ${zone}`];
+  if (primaryAddresses.length > 0) parts.push(`at ${primaryAddresses.join(", ")}`);
+  if (podCidrs.length > 0) parts.push(`pods in ${podCidrs.join(", ")}`);
+  return parts.join("; ");
+}
+
 /** Sockets whose endpoint serves no more. */
 function deadPeersLine({ how, ended, stranded, failingEndpoints, failedSends }: AgentReport["deadPeers"]): string {
   const failing = failingEndpoints === 0 ? "" : `, sends to ${failingEndpoints} endpoints fail (${failedSends} so far)`;
   return `${how}; ${ended[4] + ended[6]} ended, ${stranded} left${failing}`;
+}
+
+function serversText({ health, metrics, serviceChecks }: AgentReport["servers"]): string {
+  return `health ${health ?? "none"}, metrics ${metrics ?? "none"}, ${serviceChecks} health checks of Services`;
 }
 
 /** What does not fit, is not accepted, or was warned of: each as a table of its own. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a source of Services, EndpointSlices and the node's own facts is: the API server (kubernetes.ts) or a folder (manifests.ts).
+// What a source of Services, EndpointSlices and the node's own facts is: the API server (kubernetes.ts) or a folder
+// (manifests.ts).
 
 import type { EndpointSlice, Node, Problem, Service, ServiceKey, SliceKey } from "../model/types.ts";
 

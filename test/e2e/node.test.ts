@@ -51,6 +51,8 @@ test("the zone of the Node decides as its label comes, changes and goes", async 
   await bed.reaches(bed.process, call, [bed.pod(1), bed.pod(2)]);
   await label(`${ZONE}=east`);
   await bed.reaches(bed.process, call, [bed.pod(1)]);
+  const { ipv4, ipv6 } = bed.node;
+  expect((await bed.agent.report())?.nodeFacts).toMatchObject({ zone: "east", primaryAddresses: [ipv4, ipv6] });
   await label(`${ZONE}=west`);
   await bed.reaches(bed.process, call, [bed.pod(2)]);
   await bed.reaches(bed.pod(1), call, [bed.pod(2)]);
@@ -104,6 +106,7 @@ test("an endpoint in the API server's ServiceCIDR is refused by name", async () 
     field: "endpoints[0].addresses[0]",
     reason: "10.96.200.200 is in the Services' network 10.96.0.0/16",
   });
+  expect((await bed.agent.report())?.serviceCidrs).toContain("10.96.0.0/16");
   const event = await noteOf("EndpointRefused", "looping-v4");
   expect(event.regarding).toMatchObject({ apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice" });
   expect(event.note).toBe(`node node1 does not serve ${problem.field}: ${problem.reason}`);
