@@ -82,6 +82,7 @@ export interface NativeObject {
   setMaxEntries(map: string, n: number): void;
   reuseMap(map: string, existing: NativeMap): void;
   setAutoload(program: string, load: boolean): void;
+  stubHelper(helper: number, result: number): number;
   load(logLevel: number): string | null;
   map(name: string): NativeMap;
   program(name: string): NativeProgram;

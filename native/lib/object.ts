@@ -58,6 +58,14 @@ export class BpfObject implements Disposable {
     this.#native.setAutoload(program, load);
   }
 
+  /**
+   * Before load, for a kernel without some helper: every call of it, by its number in enum bpf_func_id, becomes its
+   * result. Not those in functions that were not inlined. Returns how many calls there were.
+   */
+  stubHelper(helper: number, result: number): number {
+    return this.#native.stubHelper(helper, result);
+  }
+
   /** Creates the maps and loads the programs. BpfError with the verifier's log. An object is loaded once at most. */
   load(options: { logLevel?: number } = {}): void {
     this.#log = this.#native.load(options.logLevel ?? 0);

@@ -5,6 +5,8 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 
+#include <vector>
+
 #include "addon.h"
 #include "args.h"
 #include "btf.h"
@@ -31,6 +33,7 @@ class Object : public Napi::ObjectWrap<Object> {
   void set_max_entries(const Napi::CallbackInfo &info);
   void reuse_map(const Napi::CallbackInfo &info);
   void set_autoload(const Napi::CallbackInfo &info);
+  Napi::Value stub_helper(const Napi::CallbackInfo &info);
   Napi::Value load(const Napi::CallbackInfo &info);
   Napi::Value map(const Napi::CallbackInfo &info);
   Napi::Value program(const Napi::CallbackInfo &info);
@@ -164,6 +167,40 @@ void Object::set_autoload(const Napi::CallbackInfo &info) {
   if (result != 0) throw_errno(info.Env(), "set autoload", -result);
 }
 
+/** The program's calls of a helper become r0 = result. Returns how many there were, or -1 with errno. */
+int stub_calls(struct bpf_program *program, int32_t helper, int32_t result) {
+  const struct bpf_insn *begin = bpf_program__insns(program);
+  std::vector<struct bpf_insn> insns(begin, begin + bpf_program__insn_cnt(program));
+  int count = 0;
+  for (struct bpf_insn &insn : insns) {
+    if (insn.code != (BPF_JMP | BPF_CALL) || insn.src_reg != 0 || insn.imm != helper) continue;
+    insn.code = BPF_ALU64 | BPF_MOV | BPF_K;
+    insn.dst_reg = BPF_REG_0;
+    insn.imm = result;
+    count++;
+  }
+  if (count > 0 && bpf_program__set_insns(program, insns.data(), insns.size()) != 0) return -1;
+  return count;
+}
+
+// stubHelper(helper, result): before load, the calls among the programs' own instructions. Returns
+// how many there were.
+Napi::Value Object::stub_helper(const Napi::CallbackInfo &info) {
+  constexpr uint64_t kMaxImmediate = (1ULL << 31) - 1;
+  struct bpf_object *object = open("stub helper");
+  require_unloaded("stub helper");
+  auto helper = static_cast<int32_t>(unsigned_of(info[0], "helper", kMaxImmediate));
+  auto result = static_cast<int32_t>(unsigned_of(info[1], "result", kMaxImmediate));
+  int count = 0;
+  struct bpf_program *program;
+  bpf_object__for_each_program(program, object) {
+    int calls = stub_calls(program, helper, result);
+    if (calls < 0) throw_errno(info.Env(), "stub helper", errno);
+    count += calls;
+  }
+  return Napi::Number::New(info.Env(), count);
+}
+
 // load(logLevel): the verifier's log if it was asked for, else null. libbpf repeats a failed load with a log,
 // and with a longer buffer until the log fits.
 Napi::Value Object::load(const Napi::CallbackInfo &info) {
@@ -212,6 +249,7 @@ Napi::Function Object::define(Napi::Env env) {
                          InstanceMethod("setMaxEntries", &Object::set_max_entries),
                          InstanceMethod("reuseMap", &Object::reuse_map),
                          InstanceMethod("setAutoload", &Object::set_autoload),
+                         InstanceMethod("stubHelper", &Object::stub_helper),
                          InstanceMethod("load", &Object::load),
                          InstanceMethod("map", &Object::map),
                          InstanceMethod("program", &Object::program),

@@ -32,6 +32,7 @@ describe("before load", () => {
     expect(object.programs).toEqual([
       { name: "constants", section: "tc", type: "sched_cls", expectedAttachType: "" },
       { name: "emit", section: "tc", type: "sched_cls", expectedAttachType: "" },
+      { name: "newer", section: "tc", type: "sched_cls", expectedAttachType: "" },
       { name: "pass", section: "xdp", type: "xdp", expectedAttachType: "xdp" },
       {
         name: "allow",
@@ -70,6 +71,22 @@ describe("before load", () => {
     expect(table.info.maxEntries).toBe(128);
     expect(failureOf(() => object.program("emit")).code).toBe("EBADF");
     expect(failureOf(() => object.setMaxEntries("table", 1)).code).toBe("EBUSY");
+  });
+});
+
+describe("a helper that the kernel does not have", () => {
+  it("is refused by its number, or becomes its result", () => {
+    object.setAutoload("newer", true);
+    expect(failureOf(() => object.load()).log).toMatch(/func.*9999/);
+    using stubbed = BpfObject.open(objectPath("test"));
+    stubbed.setAutoload("newer", true);
+    expect(() => stubbed.stubHelper(2 ** 31, 0)).toThrow(RangeError);
+    expect(stubbed.stubHelper(9999, 21)).toBe(2);
+    expect(stubbed.stubHelper(9999, 21)).toBe(0);
+    stubbed.load();
+    using program = stubbed.program("newer");
+    expect(program.testRun({ data: PACKET }).returnValue).toBe(42);
+    expect(failureOf(() => stubbed.stubHelper(1, 0)).code).toBe("EBUSY");
   });
 });
 
@@ -202,6 +219,7 @@ it("leaves its handles open when it closes", () => {
     setMaxEntries: () => object.setMaxEntries("table", 1),
     reuseMap: () => object.reuseMap("table", table),
     setAutoload: () => object.setAutoload("pass", false),
+    stubHelper: () => object.stubHelper(1, 0),
     load: () => object.load(),
     map: () => object.map("table"),
     program: () => object.program("pass"),

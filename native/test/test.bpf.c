@@ -101,6 +101,15 @@ int emit(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
+/* No kernel has it. */
+static int (*no_such_helper)(void) = (void *)9999;
+
+SEC("?tc")
+int newer(struct __sk_buff *skb __attribute__((unused)))
+{
+	return no_such_helper() + no_such_helper();
+}
+
 SEC("xdp")
 int pass(struct xdp_md *ctx)
 {

@@ -14,6 +14,9 @@ const COHERENT = ["pt_frontends", "pt_services", "pt_slots", "pt_backends", "pt_
 
 const LOAD_ATTEMPTS = 20;
 
+/** bpf_set_retval in enum bpf_func_id, of Linux 5.18. */
+const SET_RETVAL = 187;
+
 export interface ProgramOptions {
   /** The object file, dist/bpf/sock.bpf.o. */
   readonly objectFile: string;
@@ -80,6 +83,8 @@ function loadWith(options: ProgramOptions, adopted: ReadonlyMap<string, BpfMap>,
   try {
     for (const [name, value] of Object.entries(options.constants)) object.setRodata(name, value);
     object.setRodata("have_set_retval", setsErrno);
+    // Without CAP_PERFMON the verifier walks branches that are never taken too, and knows no helper there.
+    if (!setsErrno) object.stubHelper(SET_RETVAL, 0);
     for (const [name, map] of adopted) object.reuseMap(name, map);
     object.load();
     const ours = object.maps.filter(({ name }) => name.startsWith("pt_"));

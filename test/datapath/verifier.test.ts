@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { release, tmpdir } from "node:os";
 import { join } from "node:path";
+import { BpfObject } from "libbpf-ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cgroupMount } from "./bed.ts";
 import { HOOKS, OBJECT } from "./hooks.ts";
@@ -15,6 +16,8 @@ const TWO_CAPABILITIES = "0000008000001000";
 const BASELINE = join(import.meta.dirname, "verifier-baseline.json");
 const GROWTH = 1.1;
 const ANY_KERNEL = 100_000;
+/** One in each of connect, sendmsg (both of which refuse in one place) and post_bind, of both families. */
+const CALLS_OF_SET_RETVAL = 6;
 
 type Counts = Record<string, number>;
 
@@ -52,6 +55,32 @@ test("the object has no program that the hooks here do not name", () => {
 
 test("all programs load where the kernel has no bpf_set_retval", () => {
   expect(Object.keys(load(false).programs)).toEqual(Object.keys(HOOKS));
+});
+
+test("what calls a helper that the kernel lacks loads with those calls taken out, and not otherwise", () => {
+  const directory = mkdtempSync(join(tmpdir(), "ptdp-helper-"));
+  try {
+    const root = join(import.meta.dirname, "../..");
+    execFileSync("cp", ["-r", join(root, "bpf"), join(root, "Makefile"), directory]);
+    const source = join(directory, "bpf/sock.bpf.c");
+    const text = readFileSync(source, "utf8").replaceAll("bpf_set_retval(", "no_such_helper(");
+    const declaration = "static int (*no_such_helper)(int) = (void *)9999;\nchar sock_license";
+    writeFileSync(source, text.replace("char sock_license", declaration));
+    execFileSync("make", ["-s", "-C", directory, "dist/bpf/sock.bpf.o"], { stdio: "ignore" });
+    const object = join(directory, "dist/bpf/sock.bpf.o");
+    const withHelper = (helper: string, haveSetRetval: string): string =>
+      execFileSync(process.execPath, [join(import.meta.dirname, "load-object.ts"), object, haveSetRetval], {
+        env: { ...process.env, PORTOLAN_TEST_HELPER: helper },
+        encoding: "utf8",
+        stdio: "pipe",
+      });
+    expect(() => withHelper("9999", "true")).toThrow(/9999/);
+    expect(withHelper("9999", "false")).toContain("pt_sock_release");
+    using opened = BpfObject.open(object);
+    expect(opened.stubHelper(9999, 0)).toBe(CALLS_OF_SET_RETVAL);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 describe("verified instructions", () => {
