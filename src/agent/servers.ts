@@ -59,6 +59,7 @@ export class Servers implements EventSink {
   readonly #checks: ServiceHealth;
   readonly #standing: { readonly health: StandingServer | null; readonly metrics: StandingServer };
   #figures: PipelineFigures | null = null;
+  #beforeScrape: () => void = () => undefined;
   #events: EventRecorder | null = null;
   #checkAddresses: ReadonlyMap<Family, readonly string[]> = new Map();
 
@@ -93,7 +94,12 @@ export class Servers implements EventSink {
     this.#figures = figures;
     const events = () => this.#events?.counters ?? { sent: 0, refused: 0, dropped: 0 };
     const lastEventSec = () => this.watch.lastEventSec;
-    registerPortolanMetrics(this.#registry, { ...figures, version: this.#options.version, events, lastEventSec });
+    this.#beforeScrape = registerPortolanMetrics(this.#registry, {
+      ...figures,
+      version: this.#options.version,
+      events,
+      lastEventSec,
+    });
   }
 
   /**
@@ -171,6 +177,7 @@ export class Servers implements EventSink {
     const { config, version, flags, log } = this.#options;
     const route = metricsRoute({
       registry: this.#registry,
+      beforeScrape: () => this.#beforeScrape(),
       version,
       configz: () => configzText(config),
       flags,

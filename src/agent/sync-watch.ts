@@ -37,6 +37,7 @@ export class SyncWatch {
   #lastEventMs = 0;
   #beganMs: number | null = null;
   #full = true;
+  #running = false;
 
   constructor(options: SyncWatchOptions) {
     this.#options = options;
@@ -95,8 +96,9 @@ export class SyncWatch {
     for (const family of this.#options.families) this.#queue(family);
   }
 
-  /** A turn of the loop begins. */
+  /** A turn of the loop begins. Before the first, events wait for the source to have told all: that makes nobody ill. */
   turn(): void {
+    this.#running = true;
     this.#beganMs ??= performance.now();
   }
 
@@ -142,6 +144,7 @@ export class SyncWatch {
   #queue(family: Family): void {
     if (!this.#options.families.includes(family)) return;
     this.#waiting.add(family);
+    if (!this.#running) return;
     this.#options.health.queued(family);
     this.#options.metrics.queued(family);
   }

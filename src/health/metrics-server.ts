@@ -13,6 +13,8 @@ import { answerZPage, flagPage, statusPage } from "./z-pages.ts";
 
 export interface MetricsPages {
   readonly registry: Registry;
+  /** Called before each scrape. */
+  readonly beforeScrape: () => void;
   readonly version: string;
   /** The body of /configz. */
   readonly configz: () => string;
@@ -40,7 +42,10 @@ export function metricsRoute(pages: MetricsPages): Route {
       slis.checked();
       return plain(200, "ok");
     },
-    "/metrics": async () => exposition(await expose(pages.registry)),
+    "/metrics": async () => {
+      pages.beforeScrape();
+      return exposition(await expose(pages.registry));
+    },
     "/metrics/slis": ({ method }) => {
       if (method !== "DELETE") return exposition(slis.text());
       slis.reset();

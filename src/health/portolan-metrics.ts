@@ -67,7 +67,8 @@ interface Makers {
 /** Sets every value there is now. */
 type Fill = (set: (labels: Record<string, string>, value: number) => void) => void | Promise<void>;
 
-export function registerPortolanMetrics(registry: Registry, figures: AgentFigures): void {
+/** What it answers is to be called before each scrape: the source's counters have the names that the source gives them. */
+export function registerPortolanMetrics(registry: Registry, figures: AgentFigures): () => void {
   const makers = makersOf(registry);
   const version = new Gauge({
     name: "portolan_build_info",
@@ -79,7 +80,7 @@ export function registerPortolanMetrics(registry: Registry, figures: AgentFigure
   registerUnits(makers, figures);
   registerMaps(makers, figures);
   registerTraffic(makers, figures);
-  registerSource(makers, registry, figures);
+  registerSource(makers, figures);
   registerRepairs(makers, figures);
   const delay = "How late the event loop came to what was due, while there was something to do, since the first sync";
   makers.gauge("event_loop_delay_max_seconds", `${delay}: at most.`, [], (set) => {
@@ -91,6 +92,7 @@ export function registerPortolanMetrics(registry: Registry, figures: AgentFigure
   makers.counter("events_total", "Events for the API server, by what became of them.", ["result"], (set) => {
     for (const [result, value] of Object.entries(figures.events())) set({ result }, value);
   });
+  return sourceCounters(makers, figures);
 }
 
 function makersOf(registry: Registry): Makers {
@@ -177,25 +179,27 @@ function registerTraffic({ gauge, counter }: Makers, { connections, verdicts }: 
   });
 }
 
-function registerSource(makers: Makers, registry: Registry, { source, lastEventSec }: AgentFigures): void {
-  const known = new Map<string, Counter>();
+function registerSource(makers: Makers, { source, lastEventSec }: AgentFigures): void {
   makers.gauge("source_connected", "1 while the source of Services can be reached.", [], (set) => {
     set({}, source().connected ? 1 : 0);
-    for (const [name, value] of Object.entries(source().counters)) {
-      let counter = known.get(name);
-      if (counter === undefined) {
-        const help = `The source's counter of ${name.replaceAll("_", " ")}.`;
-        counter = new Counter({ name: `portolan_source_${name}_total`, help, registers: [registry] });
-        known.set(name, counter);
-      }
-      counter.reset();
-      counter.inc(value);
-    }
   });
   const age = "Seconds since anything was heard from the source of Services; since the start if nothing ever was.";
   makers.gauge("state_age_seconds", age, [], (set) => set({}, source().ageSec));
   const last = "Unix time of the last Service or EndpointSlice event.";
   makers.gauge("last_event_timestamp_seconds", last, [], (set) => set({}, lastEventSec()));
+}
+
+/** Makes a family of each counter that has no family yet. */
+function sourceCounters({ counter }: Makers, { source }: AgentFigures): () => void {
+  const known = new Set<string>();
+  return () => {
+    for (const name of Object.keys(source().counters)) {
+      if (known.has(name)) continue;
+      known.add(name);
+      const help = `The source's counter of ${name.replaceAll("_", " ")}.`;
+      counter(`source_${name}_total`, help, [], (set) => set({}, source().counters[name] ?? 0));
+    }
+  };
 }
 
 function registerRepairs({ gauge, counter }: Makers, { audit, deadPeers }: AgentFigures): void {

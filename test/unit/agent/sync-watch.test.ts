@@ -65,6 +65,14 @@ test("the first sync is a full one of both families, also of nothing; then those
   expect(await byFamily("sync_full_proxy_rules_duration_seconds_count")).toEqual([2, 2]);
 });
 
+test("what comes before the first turn of the loop waits for no sync", async () => {
+  watch.service("ns/a", put(DUAL));
+  expect(await byFamily("sync_proxy_rules_last_queued_timestamp_seconds")).toEqual([undefined, undefined]);
+  watch.turn();
+  watch.service("ns/a", put(SINGLE));
+  expect(await byFamily("sync_proxy_rules_last_queued_timestamp_seconds")).toEqual([expect.any(Number), undefined]);
+});
+
 test("every event counts, in each family; only what changes something waits", async () => {
   watch.service("ns/a", put(DUAL));
   watch.service("ns/a", put(DUAL, false));
