@@ -115,6 +115,8 @@ export class SyncLoop implements SourceSink {
 
   /** Compiles these Services again: something that they depend on besides their objects has changed. */
   recompile(services: Iterable<ServiceKey>): void {
+    // Nothing has been compiled yet, and all of it will be, the oldest first.
+    if (this.#admission !== "given") return;
     for (const key of services) if (!this.#queue.has(key)) this.#queue.set(key, 0n);
     this.#wake();
   }

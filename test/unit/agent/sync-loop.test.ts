@@ -181,6 +181,17 @@ test("at first the oldest claims before the younger ones, so that nothing change
   expect(names().flat()).not.toContain("ns/young");
 });
 
+test("what changes before the first compile asks for nothing: all is compiled, the oldest first", async () => {
+  put(service("young", { createdMs: 2_000 }));
+  loop.recompile(["ns/young", "ns/nobody"]);
+  put(service("old", { createdMs: 1_000, ip: "10.96.0.2" }));
+  loop.synced("services");
+  loop.synced("endpointslices");
+  loop.recompile(["ns/young"]);
+  await settle();
+  expect(deltas[0]?.upserted.map((unit) => unit.service)).toEqual(["ns/old", "ns/young"]);
+});
+
 test("recompile looks at Services without an event, and counts no latency", async () => {
   put(service("a"));
   await syncEmpty();
