@@ -10,7 +10,7 @@ BPF_OBJECTS := $(patsubst bpf/%.bpf.c,dist/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
 ADDON_SOURCES := $(wildcard native/src/*) native/binding.gyp native/build.mjs native/package.json
 TYPESCRIPT := $(shell find src -name '*.ts' 2>/dev/null)
 
-.PHONY: all setup build addon bpf bundle demo test test-kernels test-cluster lint format bench bench-full bench-control bench-kill install clean
+.PHONY: all setup build addon bpf bundle demo test test-kernels test-cluster lint format bench bench-full bench-control bench-kill soak install clean
 
 all: setup
 	@$(MAKE) --no-print-directory build
@@ -77,6 +77,10 @@ bench-control: all
 	@node bench/bench.ts control
 bench-kill: all
 	@node bench/bench.ts kill
+
+# Ten minutes, or as many seconds as DURATION says.
+soak: all
+	@node bench/bench.ts soak $(if $(DURATION),--seconds=$(DURATION))
 
 install: all
 	@scripts/install.sh $(DESTDIR)$(PREFIX)

@@ -85,7 +85,10 @@ export class ApiServer {
   readonly url: string;
   readonly #server: Server;
   readonly #collections: ReadonlyMap<string, Collection>;
+  readonly #services: Collection;
   readonly #slices: Collection;
+  /** Of everything that is gone, when it went. */
+  readonly #removed: { readonly collection: Collection; readonly version: number }[] = [];
   #version = 1_000;
 
   private constructor(server: Server, services: readonly BenchService[]) {
@@ -98,18 +101,18 @@ export class ApiServer {
       items: new Map(),
       watchers: new Set(),
     });
-    const serviceItems = collection("v1", "Service");
+    this.#services = collection("v1", "Service");
     this.#slices = collection("discovery.k8s.io/v1", "EndpointSlice");
     const nodes = collection("v1", "Node");
     nodes.items.set(NODE, this.#item(nodeObject(), "kubelet"));
     this.#collections = new Map([
-      ["/api/v1/services", serviceItems],
+      ["/api/v1/services", this.#services],
       ["/apis/discovery.k8s.io/v1/endpointslices", this.#slices],
       ["/api/v1/nodes", nodes],
       ["/apis/networking.k8s.io/v1/servicecidrs", collection("networking.k8s.io/v1", "ServiceCIDR")],
     ]);
     for (const service of services) {
-      serviceItems.items.set(service.name, this.#item(serviceObject(service), "kubectl"));
+      this.#services.items.set(service.name, this.#item(serviceObject(service), "kubectl"));
       this.#slices.items.set(service.name, this.#slice(service));
     }
   }
@@ -137,6 +140,30 @@ export class ApiServer {
     };
   }
 
+  /** Puts a Service and its slice, and tells the watchers. */
+  put(service: BenchService): void {
+    this.#set(this.#services, service.name, this.#item(serviceObject(service), "kubectl"));
+    this.#set(this.#slices, service.name, this.#slice(service));
+  }
+
+  /** Removes both, the slice first, and tells the watchers. */
+  remove(service: BenchService): void {
+    for (const collection of [this.#slices, this.#services]) {
+      const item = collection.items.get(service.name);
+      if (item === undefined) continue;
+      collection.items.delete(service.name);
+      this.#version++;
+      this.#removed.push({ collection, version: this.#version });
+      const line = `{"type":"DELETED","object":${item.json.replace(/"resourceVersion":"\d+"/, `"resourceVersion":"${this.#version}"`)}}\n`;
+      for (const watcher of collection.watchers) watcher.write(line);
+    }
+  }
+
+  /** Cuts every connection; the reader comes back and asks for what it has missed. */
+  disconnect(): void {
+    this.#server.closeAllConnections();
+  }
+
   /** How many watches of EndpointSlices are open. */
   get watchers(): number {
     return this.#slices.watchers.size;
@@ -145,6 +172,12 @@ export class ApiServer {
   async close(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #set(collection: Collection, name: string, item: Item): void {
+    const type = collection.items.has(name) ? "MODIFIED" : "ADDED";
+    collection.items.set(name, item);
+    for (const watcher of collection.watchers) watcher.write(`{"type":"${type}","object":${item.json}}\n`);
   }
 
   #slice(service: BenchService): Item {
@@ -193,10 +226,18 @@ export class ApiServer {
   }
 
   async #watch(collection: Collection, url: URL, response: ServerResponse): Promise<void> {
-    response.on("close", () => collection.watchers.delete(response));
-    response.flushHeaders();
     const initial = url.searchParams.get("sendInitialEvents") === "true";
     const since = initial ? 0 : Number(url.searchParams.get("resourceVersion") ?? 0);
+    // What was deleted is not kept: who may have missed it has to list again.
+    if (!initial && this.#removed.some((gone) => gone.collection === collection && gone.version > since)) {
+      response.statusCode = 410;
+      response.end(
+        JSON.stringify({ kind: "Status", apiVersion: "v1", status: "Failure", reason: "Expired", code: 410 }),
+      );
+      return;
+    }
+    response.on("close", () => collection.watchers.delete(response));
+    response.flushHeaders();
     const items = [...collection.items.values()].filter(({ version }) => version > since);
     const type = initial ? "ADDED" : "MODIFIED";
     for (let i = 0; i < items.length; i += BATCH) {

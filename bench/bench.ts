@@ -10,19 +10,21 @@ import type { Row } from "./goals.ts";
 import { killMain } from "./kill.ts";
 import { plot } from "./plot.ts";
 import { type ConnectResult, save } from "./results.ts";
+import { soak } from "./soak.ts";
 
 const HELP = `Usage: node bench/bench.ts COMMAND [options]        (as root, after make)
 
   quick     connections through portolan and through rules in kube-proxy's shape; under 5 minutes
   full      the same against the real kube-proxy, at 1 to 10,000 Services; about an hour
-  control   the agent itself: events to the kernel, cold sync, restart, memory
+  control   the agent itself: events to the kernel, cold sync, restart, memory, audit, event loop
   kill      kill -9 of the agent again and again under load: no connection may fail
+  soak      the agent under constant change, held against what the API server lists; exit 1 if a bar is missed
   plot      the picture again, from a file of results
 
 Options
   --rounds N      quick, full: rounds an arm (default 600 and 1000)
   --sizes A,B,…   quick, full: numbers of Services
-  --seconds N     kill: how long (default 60)
+  --seconds N     kill, soak: how long (default 60 and 600)
   --from FILE     plot: results of quick or full
   --check         exit 1 if a figure misses its goal's pass (kill always does)
   --publish       write into bench/results, which the README shows, instead of dist/bench
@@ -33,7 +35,7 @@ All namespaces, cgroups, mounts and processes are the benchmark's own and are re
 const options = {
   rounds: { type: "string" },
   sizes: { type: "string" },
-  seconds: { type: "string", default: "60" },
+  seconds: { type: "string" },
   from: { type: "string" },
   check: { type: "boolean", default: false },
   publish: { type: "boolean", default: false },
@@ -89,7 +91,9 @@ async function main(): Promise<boolean> {
   if (command !== "plot") warnIfBusy();
   if (command === "quick" || command === "full") return connections(command, values);
   if (command === "control") return passed(await controlBenchmark(values.publish), values);
-  if (command === "kill") return killMain({ seconds: whole(values.seconds, "seconds"), everySec: 2, rate: 1_500 });
+  if (command === "kill")
+    return killMain({ seconds: whole(values.seconds ?? "60", "seconds"), everySec: 2, rate: 1_500 });
+  if (command === "soak") return soak({ seconds: whole(values.seconds ?? "600", "seconds"), rate: 50 });
   if (command === "plot") return replot(values);
   throw new UsageError(command ? `unknown command ${command}` : "no command");
 }

@@ -12,8 +12,8 @@ const LOST_MS = 10_000;
 interface Pending {
   readonly service: BenchService;
   readonly id: number;
-  /** The extent word before the change. */
-  readonly word: bigint;
+  /** Which backends were in use before the change. */
+  readonly members: string;
   readonly sentAt: number;
 }
 
@@ -76,10 +76,10 @@ export class Churn {
     const next = replaced(service, this.#sent % service.endpoints.length, freshAddress(++this.#sent));
     const id = this.#observer.serviceId(service);
     this.#services[index] = next;
-    const word = this.#observer.extentWord(id);
+    const members = this.#observer.members(id);
     const send = this.#api.changeSlice(next);
     const sentAt = performance.now();
-    this.#pending.set(service.name, { service: next, id, word, sentAt });
+    this.#pending.set(service.name, { service: next, id, members, sentAt });
     await send();
   }
 
@@ -96,7 +96,7 @@ export class Churn {
   #look(): void {
     for (const [name, pending] of this.#pending) {
       const now = performance.now();
-      if (this.#observer.extentWord(pending.id) !== pending.word) {
+      if (this.#observer.members(pending.id) !== pending.members) {
         expectSet(this.#observer, pending);
         this.#latencies.push(now - pending.sentAt);
         this.#pending.delete(name);

@@ -17,6 +17,16 @@ export interface Goal {
   readonly ambitious: number;
 }
 
+/** A goal that is not to be exceeded. */
+export const most = (row: string, text: string, unit: Goal["unit"], pass: number, ambitious: number): Goal => ({
+  row,
+  text,
+  unit,
+  bound: "most",
+  pass,
+  ambitious,
+});
+
 export interface Row extends Goal {
   readonly figure: Interval | null;
   readonly verdict: Verdict;

@@ -73,16 +73,21 @@ export class Observer implements Disposable {
     return value ? new DataView(value.buffer, value.byteOffset).getUint32(0, true) : 0;
   }
 
-  /** The word that says which endpoints are in use: it changes with every published change. */
-  extentWord(serviceId: number): bigint {
-    return this.#servicesView.load64(serviceId * SERVICE_BYTES);
+  /** Which backends are in use, as text: it changes with every published change. */
+  members(serviceId: number): string {
+    const { base, count } = this.#extent(serviceId);
+    const ids = Array.from({ length: count }, (_, n) => this.#slots.getUint32((base + n) * 4, true));
+    return `${base}:${ids.join()}`;
+  }
+
+  #extent(serviceId: number): { base: number; count: number } {
+    const word = this.#servicesView.load64(serviceId * SERVICE_BYTES);
+    return { base: Number(word & 0xffff_ffffn), count: Number((word >> 32n) & 0xff_ffffn) };
   }
 
   /** "a.b.c.d:port" of every endpoint that the next connection may reach. */
   endpoints(serviceId: number): string[] {
-    const word = this.extentWord(serviceId);
-    const base = Number(word & 0xffff_ffffn);
-    const count = Number((word >> 32n) & 0xff_ffffn);
+    const { base, count } = this.#extent(serviceId);
     return Array.from({ length: count }, (_, n) => {
       const row = this.#slots.getUint32((base + n) * 4, true) * BACKEND_BYTES;
       const address = [12, 13, 14, 15].map((i) => this.#backends.getUint8(row + i)).join(".");
