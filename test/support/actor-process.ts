@@ -131,7 +131,9 @@ async function callerOf(calls: Calls): Promise<{ once: (target: Target) => Promi
   return { once: (target) => once(target, calls), close: () => undefined };
 }
 
-const FIRST = 4;
+const AT_ONCE = 4;
+/** More would tell nothing new, and silence takes time. */
+const ENOUGH_FAILURES = 3;
 
 async function callTimes(calls: Calls): Promise<Tally> {
   const outcomes: Outcome[] = [];
@@ -142,10 +144,10 @@ async function callTimes(calls: Calls): Promise<Tally> {
     if (calls.oneByOne) for (const n of numbers) outcomes.push(await call(n));
     else outcomes.push(...(await Promise.all(numbers.map(call))));
   };
-  await some(Math.min(FIRST, calls.times));
-  const errors = new Set(outcomes.map((outcome) => ("error" in outcome ? outcome.error : null)));
-  const decided = errors.size === 1 && !errors.has(null);
-  while (!decided && outcomes.length < calls.times) await some(Math.min(FIRST, calls.times - outcomes.length));
+  const failures = (): Outcome[] => outcomes.filter((outcome) => "error" in outcome);
+  while (outcomes.length < calls.times && failures().length < ENOUGH_FAILURES) {
+    await some(Math.min(AT_ONCE, calls.times - outcomes.length));
+  }
   close();
   return tallyOf(outcomes);
 }

@@ -27,7 +27,7 @@ export interface Calls {
   readonly targets: readonly Target[];
   /** Address to call from; null: the kernel's choice. */
   readonly source: string | null;
-  /** How many calls at most; fewer when the first four all fail in the same way. */
+  /** How many calls at most; fewer once some have failed. */
   readonly times: number;
   /** One call after the other, in order. */
   readonly oneByOne: boolean;

@@ -55,8 +55,10 @@ export class Portolan {
     return report?.pid === this.#daemon?.pid ? report : null;
   }
 
-  /** The end of its log. */
-  tail(): string {
-    return this.#daemon?.tail() ?? "";
+  /** How it is, for the message of a test that failed. */
+  async describe(): Promise<string> {
+    const exit = this.#daemon?.exit;
+    const state = exit ? `ended: ${JSON.stringify(exit)}` : JSON.stringify(await this.report());
+    return `portolan ${state}\n${this.#daemon?.tail() ?? ""}`;
   }
 }

@@ -63,7 +63,7 @@ async function tell(step: ScenarioStep, { settings }: Scenario): Promise<void> {
   const labels = name === null ? {} : { "service.kubernetes.io/service-proxy-name": name };
   await api.change(step.delete, [...step.apply, ...(markerObjects(++steps, labels) as Manifest[])]);
   await markerArrived(world, steps).catch(async (error: unknown) => {
-    throw new Error(`${JSON.stringify(await portolan.report())}\n${portolan.tail()}`, { cause: error });
+    throw new Error(`${error}\n${await portolan.describe()}`);
   });
 }
 
