@@ -233,6 +233,34 @@ test("flags and configuration are shown; with profiling the log's level is set a
   expect(await ports()).toEqual(before);
 });
 
+test("a change that cannot be written: ill after two sync periods, for everybody who asks; well when it is gone", async () => {
+  bed.manifest("balanced.yaml", balanced(30_001), endpoints("10.1.0.1"));
+  const { agent } = await bed.synced([configured({ syncPeriodSec: 1, minSyncPeriodSec: 0 })]);
+  await says(30_001, "200 1");
+  await command(["bpftool", "map", "freeze", "pinned", join(bed.pins, "maps", "pt_frontends")]);
+  bed.manifest("web.yaml", service("web"), ...slice("web", [8080]));
+  await agent.until("cannot write", () => (agent.log().includes("not programmed") ? true : undefined));
+  expect(await ask(HEALTH, "GET /livez")).toMatch(/^HTTP\/1.1 200 /);
+  await says(30_001, "503 1");
+  const [livez, healthz] = [await ask(HEALTH, "GET /livez"), await ask(HEALTH, "GET /healthz")];
+  expect([livez.slice(9, 12), healthz.slice(9, 12)]).toEqual(["503", "503"]);
+  expect(JSON.parse(bodyOf(healthz))).toMatchObject({
+    nodeEligible: true,
+    healthy: false,
+    status: { IPv4: { healthy: false }, IPv6: { healthy: true } },
+  });
+  expect(bodyOf(await ask(30_001, "GET /"))).toContain('"serviceProxyHealthy": false');
+  const text = bodyOf(await ask(METRICS, "GET /metrics"));
+  expect(sampleValue(text, "portolan_units_pending", { reason: "write" })).toBe(1);
+  const time = (what: string) =>
+    sampleValue(text, `kubeproxy_sync_proxy_rules_last_${what}_seconds`, { ip_family: "IPv4" }) ?? Number.NaN;
+  expect(time("queued_timestamp")).toBeGreaterThan(time("timestamp"));
+  expect(sampleValue(text, "kubeproxy_proxy_livez_total", { code: "503" })).toBe(1);
+  bed.manifest("web.yaml");
+  await says(30_001, "200 1");
+  expect(await ask(HEALTH, "GET /livez")).toMatch(/^HTTP\/1.1 200 /);
+});
+
 /** For `node -e`: scrapes a few times, with probes one after the other meanwhile; prints the longest wait of each time. */
 const PROBED_SCRAPES = `
 const http = require("node:http");
