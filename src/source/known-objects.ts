@@ -83,7 +83,7 @@ export class KnownObjects<T> {
     this.#epoch++;
     this.#toldUpTo = toldUpTo;
     this.#suspects = 0;
-    if (this.#settled) this.#before = this.#delivered().length;
+    if (this.#settled) this.#before = this.#countDelivered();
     this.#settled = false;
   }
 
@@ -97,8 +97,11 @@ export class KnownObjects<T> {
       return;
     }
     const isNewer = entry === undefined || Number(version) > Number(entry.version);
-    if (this.#toldUpTo !== "" && isNewer && Number(version) <= Number(this.#toldUpTo)) this.#suspects++;
-    this.#accept(key, object, receivedNs);
+    const isPassed = this.#toldUpTo !== "" && Number(version) <= Number(this.#toldUpTo);
+    const wasOurs = entry?.delivered ?? false;
+    const isOurs = this.#accept(key, object, receivedNs);
+    // What is not ours may come only now, of a server that does not know our selectors.
+    if (isNewer && isPassed && (wasOurs || isOurs)) this.#suspects++;
   }
 
   /**
@@ -109,17 +112,18 @@ export class KnownObjects<T> {
     // A version behind the watch's is another history: nothing can be said of what was missed in this one.
     if (Number(version) >= Number(this.#toldUpTo) && !this.#counted) this.counters.missed_events += this.#suspects;
     this.#counted = false;
-    const isGone = ([, entry]: readonly [string, Entry]) => entry.epoch !== this.#epoch;
-    const gone = this.#delivered().filter(isGone);
-    const unheard = gone.filter(([key]) => !this.#held.has(key)).length;
+    const unseen: [string, Entry][] = [];
+    for (const pair of this.#entries) if (pair[1].epoch !== this.#epoch) unseen.push(pair);
+    const gone = unseen.filter(([, entry]) => entry.delivered).map(([key]) => key);
+    const unheard = gone.filter((key) => !this.#held.has(key)).length;
     if (this.#holdsMassDeletion && this.#before > FEW && unheard * 2 > this.#before) {
-      this.#held = new Set(gone.map(([key]) => key));
+      this.#held = new Set(gone);
       return { missing: gone.length, of: this.#before };
     }
     this.#held = new Set();
     this.#settled = true;
     this.#swept = gone.length;
-    for (const [key, entry] of [...this.#entries].filter(isGone)) this.#forget(key, entry, receivedNs);
+    for (const [key, entry] of unseen) this.#forget(key, entry, receivedNs);
     return null;
   }
 
@@ -128,8 +132,10 @@ export class KnownObjects<T> {
     return this.#swept;
   }
 
-  #delivered(): [string, Entry][] {
-    return [...this.#entries].filter(([, entry]) => entry.delivered);
+  #countDelivered(): number {
+    let count = 0;
+    for (const { delivered } of this.#entries.values()) if (delivered) count++;
+    return count;
   }
 
   changed(object: JsonObject, receivedNs: bigint): void {
@@ -168,7 +174,8 @@ export class KnownObjects<T> {
     return missed;
   }
 
-  #accept(key: string, object: JsonObject, receivedNs: bigint): void {
+  /** Whether it is one of ours. */
+  #accept(key: string, object: JsonObject, receivedNs: bigint): boolean {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
       entry = { version: "", epoch: 0, delivered: false, troubled: false };
@@ -183,6 +190,7 @@ export class KnownObjects<T> {
       const reason = `internal error: ${error instanceof Error ? error.message : String(error)}`;
       this.#tell(key, entry, [{ kind: this.#delivery.kind, key, field: "", reason }]);
     }
+    return entry.delivered;
   }
 
   #deliver(key: string, entry: Entry, decoded: Decoded<T>, receivedNs: bigint): void {
