@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compares the maps with what was programmed and mends what differs, in the order in which new things are written: bits,
-// names, backends, slots, words, rows. It never meets a change that is under way: apply() runs in one turn of the event
+// names, backends, slots, words, source ranges, rows. It never meets a change that is under way: apply() runs in one turn of the event
 // loop, and so does each step here, which compares what it has just read with the picture of this moment.
 
 import type { MapPort } from "../datapath/port.ts";
 import { auditFrontends } from "./audit-frontends.ts";
+import { auditRanges } from "./audit-ranges.ts";
 import { auditUnit, auditUnusedIds } from "./audit-units.ts";
 import type { Findings } from "./findings.ts";
 import type { Picture } from "./picture.ts";
@@ -59,6 +60,8 @@ export class Audit {
       yield;
     }
     yield* auditUnusedIds(this.#port, this.#picture, findings);
+    auditRanges(this.#port, this.#picture, findings);
+    this.#picture.ranges.audit(this.#picture.units.values(), findings);
     yield* auditFrontends(this.#port, this.#picture.table, findings);
     this.#picture.nodeAddresses.audit(findings);
   }

@@ -122,6 +122,7 @@ export class Programmer {
       backendIds: this.#resources.backends,
       backends: this.#backends,
       table: this.#table,
+      ranges: this.#ranges,
       nodeAddresses: this.#nodeAddresses,
     });
   }

@@ -7,6 +7,7 @@ import type { Unit } from "../compile/unit.ts";
 import type { MapPort, SourceRange } from "../datapath/port.ts";
 import { familyOf, formatCidr, parseCidr } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
+import type { Findings } from "./findings.ts";
 import type { UnitState } from "./unit-state.ts";
 
 /** A prefix out of use, of a service or of an id that nobody can have. */
@@ -65,6 +66,11 @@ export class SourceRangeWriter {
     return this.#used;
   }
 
+  /** Whether the prefix is out of use and waits for its grace period. */
+  isLeaving(serviceId: number, prefix: string): boolean {
+    return this.#leaving.has(keyOf(serviceId, prefix));
+  }
+
   /** What was found at start: a unit's, and rows that are nobody's, which leave. */
   adopt(states: Iterable<UnitState>, stray: readonly SourceRange[]): LeavingRange[] {
     for (const { ranges } of states) this.#used += ranges.length;
@@ -119,6 +125,22 @@ export class SourceRangeWriter {
     this.#used--;
   }
 
+  /** Puts back what is missing, and takes out what nobody has or had a moment ago. */
+  audit(states: Iterable<UnitState>, findings: Findings): void {
+    const missing = new Map<string, SourceRange>();
+    for (const { serviceId, ranges } of states) {
+      for (const prefix of ranges) missing.set(keyOf(serviceId, prefix), rangeOf(serviceId, prefix));
+    }
+    for (const range of this.#port.sourceRanges()) {
+      const key = keyOf(range.serviceId, prefixText(range));
+      if (missing.delete(key) || this.#leaving.has(key)) continue;
+      findings.mend("source-range", `${key}, which is nobody's`, () => this.#port.deleteSourceRange(range));
+    }
+    for (const [key, range] of missing) {
+      findings.mend("source-range", key, () => this.#port.putSourceRange(range));
+    }
+  }
+
   #leaveAll(serviceId: number, prefixes: readonly string[], retired: LeavingRange[]): void {
     for (const prefix of prefixes) retired.push(this.#leave(rangeOf(serviceId, prefix), prefix));
   }
@@ -139,7 +161,8 @@ function keyOf(serviceId: number, prefix: string): string {
   return `${serviceId} ${prefix}`;
 }
 
-function rangeOf(serviceId: number, prefix: string): SourceRange {
+/** The row of a unit's prefix. */
+export function rangeOf(serviceId: number, prefix: string): SourceRange {
   const cidr = parseCidr(prefix);
   if (cidr === null) throw new RangeError(`${prefix} is no prefix`);
   return { serviceId, address: cidr.bytes, bits: cidr.bits };

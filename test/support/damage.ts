@@ -4,7 +4,7 @@
 import { parseExtentWord } from "../../src/datapath/extent.ts";
 import { addressBytes } from "../../src/model/address.ts";
 import type { MapDamage } from "../../src/program/findings.ts";
-import type { MemoryState } from "./memory-maps.ts";
+import { type MemoryState, rangeText } from "./memory-maps.ts";
 
 /** Numbers below n. */
 export type Random = (n: number) => number;
@@ -24,7 +24,7 @@ function some<K, V>(map: ReadonlyMap<K, V>, pick: Random): readonly [K, V] | und
 }
 
 /** Rows come in pairs, a lost one being as wrong as a changed or a strange one. */
-const HANDS: Readonly<Record<Exclude<MapDamage, "source-range">, readonly Hand[]>> = {
+const HANDS: Readonly<Record<MapDamage, readonly Hand[]>> = {
   name: [
     ({ names }, pick) => names.delete(some(names, pick)?.[0] ?? -1),
     ({ names }, pick) => {
@@ -86,6 +86,15 @@ const HANDS: Readonly<Record<Exclude<MapDamage, "source-range">, readonly Hand[]
       const key = `${strange ? "strange " : ""}203.0.113.${address[15]}|9|6`;
       if (frontends.has(key)) return false;
       frontends.set(key, { address, port: 9, protocol: 6, serviceId: 1, flags: 1 });
+      return true;
+    },
+  ],
+  "source-range": [
+    ({ sourceRanges }, pick) => sourceRanges.delete(some(sourceRanges, pick)?.[0] ?? ""),
+    ({ sourceRanges }, pick) => {
+      const range = { serviceId: pick(70), address: addressBytes("10.66.0.0"), bits: pick(2) === 0 ? 112 : -16 };
+      if (sourceRanges.has(rangeText(range))) return false;
+      sourceRanges.set(rangeText(range), range);
       return true;
     },
   ],

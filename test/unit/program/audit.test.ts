@@ -21,8 +21,9 @@ const UNITS = [1, 2, 3, 4].map((n) =>
     name: `a/web:${n}`,
     clusterIp: `10.96.0.${n}`,
     endpoints: hosts(n, n + 1, n + 2),
-    frontends: [frontend("nodePort", "", 30000 + n, true)],
+    frontends: [frontend("nodePort", "", 30000 + n, true), frontend("loadBalancer", `192.0.2.${n}`, 80)],
     affinitySec: 10800,
+    sourceRanges: { allowHost: true, allowPods: false, prefixes: [`10.${n}.0.0/16`, `192.0.2.${n}/32`] },
   }),
 );
 
@@ -80,7 +81,7 @@ test("3,000 damages, one at a time: each is found, counted once, of its kind, an
     if (pick(2) === 0) expect(audit(programmer).total).toBe(0);
   }
   for (const [kind, count] of seen) expect(count, kind).toBeGreaterThan(30);
-  expect(seen.size).toBe(7);
+  expect(seen.size).toBe(8);
 });
 
 test("many damages at once, and all is as before", async () => {
