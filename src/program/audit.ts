@@ -61,7 +61,6 @@ export class Audit {
     }
     yield* auditUnusedIds(this.#port, this.#picture, findings);
     auditRanges(this.#port, this.#picture, findings);
-    this.#picture.ranges.audit(this.#picture.units.values(), findings);
     yield* auditFrontends(this.#port, this.#picture.table, findings);
     this.#picture.nodeAddresses.audit(findings);
   }

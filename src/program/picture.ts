@@ -7,7 +7,6 @@ import type { BackendBook } from "./backend-book.ts";
 import type { FrontendTable } from "./frontend-table.ts";
 import type { NodeAddressWriter } from "./node-addresses.ts";
 import type { SourceRangeWriter } from "./source-ranges.ts";
-import type { SourceRangeWriter } from "./source-ranges.ts";
 import type { UnitState } from "./unit-state.ts";
 
 export interface Picture {
@@ -16,7 +15,6 @@ export interface Picture {
   readonly backendIds: IdAllocator;
   readonly backends: BackendBook;
   readonly table: FrontendTable;
-  readonly ranges: SourceRangeWriter;
   readonly ranges: SourceRangeWriter;
   readonly nodeAddresses: NodeAddressWriter;
 }

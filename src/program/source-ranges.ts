@@ -7,7 +7,6 @@ import type { Unit } from "../compile/unit.ts";
 import type { MapPort, SourceRange } from "../datapath/port.ts";
 import { familyOf, formatCidr, parseCidr } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
-import type { Findings } from "./findings.ts";
 import type { UnitState } from "./unit-state.ts";
 
 /** A prefix out of use, of a service or of an id that nobody can have. */
@@ -123,22 +122,6 @@ export class SourceRangeWriter {
     this.#port.deleteSourceRange(leaving.range);
     this.#leaving.delete(key);
     this.#used--;
-  }
-
-  /** Puts back what is missing, and takes out what nobody has or had a moment ago. */
-  audit(states: Iterable<UnitState>, findings: Findings): void {
-    const missing = new Map<string, SourceRange>();
-    for (const { serviceId, ranges } of states) {
-      for (const prefix of ranges) missing.set(keyOf(serviceId, prefix), rangeOf(serviceId, prefix));
-    }
-    for (const range of this.#port.sourceRanges()) {
-      const key = keyOf(range.serviceId, prefixText(range));
-      if (missing.delete(key) || this.#leaving.has(key)) continue;
-      findings.mend("source-range", `${key}, which is nobody's`, () => this.#port.deleteSourceRange(range));
-    }
-    for (const [key, range] of missing) {
-      findings.mend("source-range", key, () => this.#port.putSourceRange(range));
-    }
   }
 
   #leaveAll(serviceId: number, prefixes: readonly string[], retired: LeavingRange[]): void {
