@@ -94,7 +94,10 @@ async function send(request: IncomingMessage, response: ServerResponse, answer: 
   response.setHeader("Date", new Date().toUTCString());
   response.setHeader("Content-Length", body.length);
   for (const [name, value] of Object.entries(answer.last ?? {})) response.setHeader(name, value);
-  if (request.httpVersion === "1.1" && !response.shouldKeepAlive) response.setHeader("Connection", "close");
+  // Only what is not the protocol version's default is said.
+  const { shouldKeepAlive } = response;
+  if (shouldKeepAlive !== (request.httpVersion === "1.1"))
+    response.setHeader("Connection", shouldKeepAlive ? "keep-alive" : "close");
   response.end(body);
 }
 

@@ -35,6 +35,8 @@ const HEALTH_QUESTIONS: readonly RawRequest[] = [
   health("POST /livez?verbose=1"),
   health("DELETE /healthz"),
   health("GET /livez", "Connection: close"),
+  { ...health("GET /livez", "X-Version: 1.0"), version: "1.0" },
+  { ...health("GET /livez", "X-Version: 1.0", "Connection: keep-alive"), version: "1.0" },
   health("GET /"),
   health("GET /healthz/"),
   health("HEAD /metrics"),
@@ -121,7 +123,9 @@ async function interview(): Promise<Map<string, string>> {
     const heard = await askRaw(place, questions);
     questions.forEach((question, i) => {
       const { host, port, line, headers = [] } = question;
-      answers.set([when, host, port, line, ...headers].join(" "), masked(heard[i] ?? ""));
+      // Node's status line names the version that the server speaks, Go's the one that it was asked in.
+      const answer = masked(heard[i] ?? "").replace(/^HTTP\/1\.0/, "HTTP/1.1");
+      answers.set([when, host, port, line, ...headers].join(" "), answer);
     });
   };
   await ask("serving", [...HEALTH_QUESTIONS, ...METRICS_QUESTIONS, ...checkQuestions()]);

@@ -8,6 +8,8 @@ export interface RawRequest {
   readonly port: number;
   /** "GET /healthz". */
   readonly line: string;
+  /** Default: "1.1". */
+  readonly version?: "1.0";
   readonly headers?: readonly string[];
   readonly body?: string;
 }
@@ -16,7 +18,7 @@ export interface RawRequest {
 const ASK = `
 const net = require("node:net");
 const requests = JSON.parse(process.argv[1]);
-const ask = ({ host, port, line, headers = [], body = "" }) => new Promise((resolve) => {
+const ask = ({ host, port, line, version = "1.1", headers = [], body = "" }) => new Promise((resolve) => {
   const socket = net.connect({ host, port });
   const [method] = line.split(" ");
   const length = body === "" ? [] : ["Content-Length: " + body.length];
@@ -33,7 +35,7 @@ const ask = ({ host, port, line, headers = [], body = "" }) => new Promise((reso
   });
   socket.on("error", (error) => { heard = error.code; });
   socket.on("close", () => { clearTimeout(timer); resolve(heard); });
-  socket.end([line + " HTTP/1.1", "Host: node", ...headers, ...length, "", body].join("\\r\\n"));
+  socket.end([line + " HTTP/" + version, "Host: node", ...headers, ...length, "", body].join("\\r\\n"));
 });
 Promise.all(requests.map(ask)).then((answers) => console.log(JSON.stringify(answers)));
 `;
