@@ -19,17 +19,23 @@ import type { NodeAddress } from "../program/node-addresses.ts";
  * in nftables mode the node's primary addresses; a family that the node is not known to have an address of answers on all.
  */
 export function nodePortCidrs(config: NodePortConfig, primaryAddresses: readonly string[]): readonly Cidr[] {
-  const scope = config.nodePortAddresses ?? (config.mode === "nftables" ? ["primary"] : []);
+  const scope = scopeOf(config);
   if (scope[0] !== "primary") return cidrsOf(scope) ?? [];
   return cidrsOf(primaryAddresses.map((address) => `${address}/${familyOfText(address) === 4 ? 32 : 128}`)) ?? [];
 }
 
 /** Do NodePorts answer on 127/8? Where no IPv4 prefix limits them, or one holds it. */
 export function answersOnLoopback(config: NodePortConfig): boolean {
-  if (config.nodePortAddresses === null) return config.mode !== "nftables";
-  if (config.nodePortAddresses[0] === "primary") return false;
-  const cidrs = cidrsOf(config.nodePortAddresses)?.filter(({ family }) => family === 4) ?? [];
+  const scope = scopeOf(config);
+  if (scope[0] === "primary") return false;
+  const cidrs = cidrsOf(scope)?.filter(({ family }) => family === 4) ?? [];
   return cidrs.length === 0 || cidrs.some((cidr) => cidrContains(cidr, LOOPBACK));
+}
+
+/** ["primary"], prefixes, or [] for all. An empty list is as good as none. */
+function scopeOf({ nodePortAddresses, mode }: NodePortConfig): readonly string[] {
+  if (nodePortAddresses !== null && nodePortAddresses.length > 0) return nodePortAddresses;
+  return mode === "nftables" ? ["primary"] : [];
 }
 
 const LOOPBACK = addressBytes("127.0.0.1");

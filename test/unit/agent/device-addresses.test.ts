@@ -27,6 +27,7 @@ describe("NodePorts answer", () => {
     ["on all addresses if nothing was said", { nodePortAddresses: null, mode: "" }, NODE, DEVICES],
     ["likewise in iptables mode", { nodePortAddresses: null, mode: "iptables" }, NODE, DEVICES],
     ["on the node's own in nftables mode", { nodePortAddresses: null, mode: "nftables" }, NODE, NODE],
+    ["an empty list is none", { nodePortAddresses: [], mode: "nftables" }, NODE, NODE],
     ["and wherever that was asked for", { nodePortAddresses: ["primary"], mode: "" }, NODE, NODE],
     [
       "on all of a family that the Node has no address of",
@@ -64,6 +65,7 @@ test.each<[NodePortConfig, boolean]>([
   [{ nodePortAddresses: null, mode: "nftables" }, false],
   [{ nodePortAddresses: ["primary"], mode: "" }, false],
   [{ nodePortAddresses: [], mode: "" }, true],
+  [{ nodePortAddresses: [], mode: "nftables" }, false],
   [{ nodePortAddresses: ["127.0.0.0/8"], mode: "" }, true],
   [{ nodePortAddresses: ["10.0.0.0/8"], mode: "" }, false],
   [{ nodePortAddresses: ["10.0.0.0/8", "0.0.0.0/0"], mode: "" }, true],
