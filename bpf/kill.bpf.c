@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Ends sockets that user space names (pt_doomed; Linux 6.5 or newer), and lists the
- * records that lie in sockets' own storage. Iterators: run by reading them, those that
- * end sockets over the reader's network namespace. They need CAP_PERFMON.
+ * Ends sockets that user space names (pt_doomed). Iterators: run by reading them,
+ * over the sockets of the reader's network namespace. For Linux 6.5 or newer, and
+ * CAP_PERFMON.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -56,15 +56,9 @@ struct bpf_iter__tcp {
 	struct sock_common *sk_common;
 };
 
-struct bpf_iter__bpf_sk_storage_map {
-	struct bpf_iter_meta *meta;
-	void *value;
-};
-
 #pragma clang attribute pop
 
-/* Weak: the list of records is to be had without it. */
-extern int bpf_sock_destroy(struct sock_common *sk) __ksym __weak;
+extern int bpf_sock_destroy(struct sock_common *sk) __ksym;
 
 /* Read and emptied by user space, a pass at a time. */
 struct {
@@ -133,16 +127,5 @@ int pt_end_tcp(struct bpf_iter__tcp *ctx)
 	if (state != KERNEL_LISTEN && state != KERNEL_CLOSE && state != KERNEL_TIME_WAIT &&
 	    state != KERNEL_NEW_SYN_RECV)
 		end_named(ctx->meta, sk);
-	return 0;
-}
-
-/* The records in pt_sockets_ovf, of every network namespace. */
-SEC("iter/bpf_sk_storage_map")
-int pt_list_overflow(struct bpf_iter__bpf_sk_storage_map *ctx)
-{
-	void *record = ctx->value;
-
-	if (record)
-		bpf_seq_write(ctx->meta->seq, record, sizeof(struct socket_record));
 	return 0;
 }

@@ -2,9 +2,9 @@
 // How this node can get at sockets whose endpoint is gone: what the kernel, the capabilities and the configuration allow.
 
 import type { Config } from "../config/schema.ts";
-import { killObject, quenchObject } from "../datapath/object-file.ts";
+import { killObject, overflowObject, quenchObject } from "../datapath/object-file.ts";
 import { quenchProblem } from "../datapath/quench.ts";
-import { iteratorProblem } from "../datapath/socket-iterators.ts";
+import { canListOverflow, iteratorProblem } from "../datapath/socket-iterators.ts";
 import { PROTOCOL } from "../model/types.ts";
 import { ownCapabilities } from "../node/kernel.ts";
 import { sockDiagProblem } from "../node/sock-diag.ts";
@@ -37,7 +37,7 @@ export function deadPeerWays({ deadPeers }: Pick<Config, "deadPeers">): DeadPeer
   const here = ends ?? tells;
   const elsewhere = closed === null ? here : tells;
   const reasons = [iterators, ends === null ? diag : null, closed, quench];
-  const lists = ownCapabilities().has("PERFMON");
+  const lists = canListOverflow(overflowObject());
   return { here, elsewhere, lists, reasons: reasons.filter((reason) => reason !== null) };
 }
 

@@ -8,7 +8,6 @@ import type { Logger } from "pino";
 import { type Flow, type FlowTable, isSameFlow } from "../datapath/flows.ts";
 import type { BackendRow } from "../datapath/port.ts";
 import type { GoneEndpoint } from "../datapath/quench.ts";
-import type { OverflowList } from "../datapath/socket-iterators.ts";
 import { familyOf } from "../model/address.ts";
 import { type Family, PROTOCOL } from "../model/types.ts";
 import { type FindOwner, isLost, isStranded, type ServingChange, StrandedFlows } from "../program/serving.ts";
@@ -55,8 +54,8 @@ export interface DeadPeersStatus extends DeadPeerWays {
 export interface DeadPeersOptions {
   readonly ways: DeadPeerWays;
   readonly table: FlowTable;
-  /** Null: such records cannot be listed here. */
-  readonly overflow: Pick<OverflowList, "records"> | null;
+  /** The records in sockets' own storage, one after the other; null: they cannot be listed here. */
+  readonly listOverflow: (() => Promise<Uint8Array>) | null;
   readonly ender: SocketEnder;
   readonly sends: FailingSends;
   readonly ownerOf: FindOwner;
@@ -108,8 +107,8 @@ export class DeadPeers {
 
   /** Endpoints of these units serve no more, or the first ones serve. */
   changed(changes: Iterable<ServingChange>): void {
-    const { tcp, overflow, table } = this.#options;
-    const unlisted = overflow === null && table.overflows;
+    const { tcp, listOverflow, table } = this.#options;
+    const unlisted = listOverflow === null && table.overflows;
     for (const change of changes) {
       const { protocol } = change.unit;
       if (protocol === PROTOCOL.UDP || (tcp && protocol === PROTOCOL.TCP)) this.#due.add(change.unit);
@@ -197,11 +196,11 @@ export class DeadPeers {
 
   /** Tracks the flows of these units that have lost their endpoint. */
   async #find(units: readonly UnitState[]): Promise<void> {
-    const { table, overflow, ownerOf } = this.#options;
+    const { table, listOverflow, ownerOf } = this.#options;
     const query = new StrandedFlows(units, ownerOf);
     if (query.isEmpty) return;
     const found = await table.find(query);
-    if (table.overflows && overflow !== null) found.push(...table.findIn(await overflow.records(), query));
+    if (table.overflows && listOverflow !== null) found.push(...table.findIn(await listOverflow(), query));
     for (const flow of found) {
       const known = this.#tracked.get(flow.cookie);
       if (known !== undefined && isSameFlow(known.flow, flow) && known.againMs !== Number.POSITIVE_INFINITY) continue;

@@ -8,11 +8,12 @@ import { fileURLToPath } from "node:url";
 /** The compiled socket programs. Throws if they are nowhere: an incomplete installation. */
 export const socketObject = (): string => objectFile("sock");
 
-/** The iterators that end sockets, and the program that fails what is sent to endpoints that are gone; likewise. */
+/** What ends sockets, lists records, and fails what is sent to endpoints that are gone; likewise. */
 export const killObject = (): string => objectFile("kill");
+export const overflowObject = (): string => objectFile("overflow");
 export const quenchObject = (): string => objectFile("quench");
 
-function objectFile(name: "sock" | "kill" | "quench"): string {
+function objectFile(name: "sock" | "kill" | "overflow" | "quench"): string {
   const dir = process.env["PORTOLAN_BPF_DIR"] ?? fileURLToPath(new URL("./bpf", import.meta.url));
   const file = join(dir, `${name}.bpf.o`);
   if (!existsSync(file))

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Iterators over sockets (kill.bpf.c), for which it takes CAP_PERFMON: one kind ends them (Linux 6.5), one lists the
-// records that lie in their own storage. The programs stay loaded and are run by reading them.
+// Iterators over sockets, for which it takes CAP_PERFMON: one kind ends them (kill.bpf.c, Linux 6.5), one lists the
+// records that lie in their own storage (overflow.bpf.c). The programs stay loaded and are run by reading them.
 
 import { BpfError, type BpfMap, BpfObject, type BpfProgram, collectIterator } from "libbpf-ts";
 import { PROTOCOL, type Protocol } from "../model/types.ts";
 import type { Flow } from "./flows.ts";
 import { type Layout, structLayout } from "./layout.ts";
-
-const ENDS = ["pt_end_udp", "pt_end_tcp"] as const;
-const LISTS = "pt_list_overflow";
 
 export class SocketIterators implements Disposable {
   readonly #object: BpfObject;
@@ -20,7 +17,6 @@ export class SocketIterators implements Disposable {
   constructor(objectFile: string) {
     this.#object = BpfObject.open(objectFile);
     try {
-      this.#object.setAutoload(LISTS, false);
       this.#object.load();
       using btf = this.#object.btf();
       this.#layout = structLayout(btf, "doomed");
@@ -30,8 +26,8 @@ export class SocketIterators implements Disposable {
     }
     this.#doomed = this.#object.map("pt_doomed");
     this.#programs = {
-      [PROTOCOL.TCP]: this.#object.program(ENDS[1]),
-      [PROTOCOL.UDP]: this.#object.program(ENDS[0]),
+      [PROTOCOL.TCP]: this.#object.program("pt_end_tcp"),
+      [PROTOCOL.UDP]: this.#object.program("pt_end_udp"),
       [PROTOCOL.SCTP]: null,
     };
   }
@@ -79,14 +75,11 @@ export class SocketIterators implements Disposable {
 /** The records in pt_sockets_ovf, which no table shows. */
 export class OverflowList implements Disposable {
   readonly #object: BpfObject;
-  readonly #storage: BpfMap;
 
-  /** Throws BpfError where the capabilities do not allow it. The map stays the caller's, and open. */
-  constructor(objectFile: string, storage: BpfMap) {
-    this.#storage = storage;
+  /** Throws BpfError where the kernel or the capabilities do not allow it. */
+  constructor(objectFile: string) {
     this.#object = BpfObject.open(objectFile);
     try {
-      for (const name of ENDS) this.#object.setAutoload(name, false);
       this.#object.load();
     } catch (error) {
       this.#object.close();
@@ -95,9 +88,9 @@ export class OverflowList implements Disposable {
   }
 
   /** Those of all network namespaces, one after the other. */
-  async records(): Promise<Uint8Array> {
-    using program = this.#object.program(LISTS);
-    return await collectIterator(program, { map: this.#storage });
+  async records(storage: BpfMap): Promise<Uint8Array> {
+    using program = this.#object.program("pt_list_overflow");
+    return await collectIterator(program, { map: storage });
   }
 
   [Symbol.dispose](): void {
@@ -107,11 +100,21 @@ export class OverflowList implements Disposable {
 
 /** Why sockets cannot be ended by iterators; null: they can. */
 export function iteratorProblem(objectFile: string): string | null {
+  const error = failureOf(() => new SocketIterators(objectFile));
+  if (error === null) return null;
+  return error.code === "EPERM" ? "CAP_PERFMON is missing" : "the kernel has no bpf_sock_destroy (Linux 6.5)";
+}
+
+export function canListOverflow(objectFile: string): boolean {
+  return failureOf(() => new OverflowList(objectFile)) === null;
+}
+
+function failureOf(open: () => Disposable): BpfError | null {
   try {
-    new SocketIterators(objectFile)[Symbol.dispose]();
+    open()[Symbol.dispose]();
     return null;
   } catch (error) {
-    if (!(error instanceof BpfError)) throw error;
-    return error.code === "EPERM" ? "CAP_PERFMON is missing" : "the kernel has no bpf_sock_destroy (Linux 6.5)";
+    if (error instanceof BpfError) return error;
+    throw error;
   }
 }

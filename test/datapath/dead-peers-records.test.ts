@@ -14,7 +14,7 @@ import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-pee
 import { SocketEnder } from "../../src/agent/socket-ender.ts";
 import { type Flow, FlowTable } from "../../src/datapath/flows.ts";
 import { Maps } from "../../src/datapath/maps.ts";
-import { killObject } from "../../src/datapath/object-file.ts";
+import { killObject, overflowObject } from "../../src/datapath/object-file.ts";
 import { OverflowList, SocketIterators } from "../../src/datapath/socket-iterators.ts";
 import { addressBytes } from "../../src/model/address.ts";
 import { Programmer } from "../../src/program/programmer.ts";
@@ -159,15 +159,16 @@ test("a pass that fails is told once, and made up for", async () => {
   const map = (name: string) => object.use(bed.object.map(name));
   using btf = bed.object.btf();
   using table = new FlowTable({ sockets: map("pt_sockets"), active: map("pt_active") }, btf);
-  using list = new OverflowList(killObject(), map("pt_sockets_ovf"));
+  using list = new OverflowList(overflowObject());
+  const storage = map("pt_sockets_ovf");
   using iterators = new SocketIterators(killObject());
   let failures = 1;
-  const records = () => (failures-- > 0 ? Promise.reject(new Error("out of memory")) : list.records());
+  const listOverflow = () => (failures-- > 0 ? Promise.reject(new Error("out of memory")) : list.records(storage));
   const told: string[] = [];
   const deadPeers = new DeadPeers({
     ways: by("iterators"),
     table,
-    overflow: { records },
+    listOverflow,
     ender: new SocketEnder({ able: true, iterators, everywhere: true }),
     sends: new FailingSends(null, HOLD_MS),
     ownerOf: programmer.ownerOf,

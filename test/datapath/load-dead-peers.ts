@@ -11,7 +11,7 @@ import { SIZES } from "./hooks.ts";
 const [cgroup = ""] = process.argv.slice(2);
 const programs: Record<string, number> = {};
 const failures: Record<string, string> = {};
-for (const name of ["kill", "quench"]) {
+for (const name of ["kill", "overflow", "quench"]) {
   try {
     using object = BpfObject.open(join(import.meta.dirname, "../../dist/bpf", `${name}.bpf.o`));
     const own = new Set(object.maps.map((map) => map.name));

@@ -44,7 +44,7 @@ test("sends can be failed with exactly CAP_BPF and CAP_NET_ADMIN, sockets not en
   const { capabilities, programs, failures } = load("+bpf,+net_admin");
   expect(capabilities).toBe("0000008000001000");
   expect(Object.keys(programs)).toEqual(["pt_quench"]);
-  expect(failures).toEqual({ kill: "EPERM" });
+  expect(failures).toEqual({ kill: "EPERM", overflow: "EPERM" });
 });
 
 test("iterators take CAP_PERFMON besides", () => {

@@ -14,10 +14,12 @@ mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 mkdir -p /run/netns
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for module in veth bridge; do modprobe -d "$tree" "$module" || echo "guest: no module $module"; done
+for module in veth bridge udp_diag tcp_diag; do modprobe -d "$tree" "$module" || echo "guest: no module $module"; done
 ip link set lo up
 echo; echo "guest: Linux $(uname -r)"
 cd "$root" || exit 1
+set -o pipefail
 # Two capabilities and no more: the verifier is stricter then.
-setpriv --bounding-set=-all,+bpf,+net_admin --inh-caps=-all --no-new-privs bin/portolan preflight &&
+setpriv --bounding-set=-all,+bpf,+net_admin --inh-caps=-all --no-new-privs bin/portolan preflight | tee /tmp/preflight &&
+	grep -q "of the host are ended by sock_diag, of pods told by failing sends" /tmp/preflight &&
 	timeout 600 bin/portolan demo && echo "guest: ok"
