@@ -20,15 +20,15 @@ import type { NodeAddress } from "../program/node-addresses.ts";
  */
 export function nodePortCidrs(config: NodePortConfig, primaryAddresses: readonly string[]): readonly Cidr[] {
   const scope = scopeOf(config);
-  if (scope[0] !== "primary") return cidrsOf(scope) ?? [];
-  return cidrsOf(primaryAddresses.map((address) => `${address}/${familyOfText(address) === 4 ? 32 : 128}`)) ?? [];
+  if (scope[0] !== "primary") return cidrsOf(scope);
+  return cidrsOf(primaryAddresses.map((address) => `${address}/${familyOfText(address) === 4 ? 32 : 128}`));
 }
 
 /** Do NodePorts answer on 127/8? Where no IPv4 prefix limits them, or one holds it. */
 export function answersOnLoopback(config: NodePortConfig): boolean {
   const scope = scopeOf(config);
   if (scope[0] === "primary") return false;
-  const cidrs = cidrsOf(scope)?.filter(({ family }) => family === 4) ?? [];
+  const cidrs = cidrsOf(scope).filter(({ family }) => family === 4);
   return cidrs.length === 0 || cidrs.some((cidr) => cidrContains(cidr, LOOPBACK));
 }
 
@@ -43,8 +43,8 @@ const LOOPBACK = addressBytes("127.0.0.1");
 type NodePortConfig = Pick<Config, "nodePortAddresses" | "mode">;
 
 /** Prefixes of a configuration that was checked before. */
-export function cidrsOf(texts: readonly string[] | null): readonly Cidr[] | null {
-  return texts?.map((text) => parseCidr(text)).filter((cidr) => cidr !== null) ?? null;
+export function cidrsOf(texts: readonly string[]): readonly Cidr[] {
+  return texts.map(parseCidr).filter((cidr) => cidr !== null);
 }
 
 /** No prefix of an address' family: NodePorts answer on it. */

@@ -91,9 +91,9 @@ export class Pipeline {
     this.#auditor = this.#makeAuditor(options);
     this.#compiler = new Compiler(this.#node.facts, {
       allowServiceExternalIps,
-      externalIpsAllowed: cidrsOf(externalIpsAllowed),
+      externalIpsAllowed: externalIpsAllowed === null ? null : cidrsOf(externalIpsAllowed),
       deviceAddresses: new Set(),
-      clusterCidrs: cidrsOf(clusterCidrs) ?? [],
+      clusterCidrs: cidrsOf(clusterCidrs),
       serviceCidrs: [],
     });
     this.#loop = new SyncLoop({
@@ -242,7 +242,7 @@ export class Pipeline {
   #setServiceCidrs(cidrs: readonly string[]): void {
     this.#serviceCidrs = cidrs;
     this.#options.log.info({ cidrs }, "ServiceCIDRs");
-    this.#recompile(this.#compiler.setServiceCidrs(cidrsOf(cidrs) ?? []));
+    this.#recompile(this.#compiler.setServiceCidrs(cidrsOf(cidrs)));
   }
 
   #recompile(affected: ReadonlySet<ServiceKey> | "all"): void {
