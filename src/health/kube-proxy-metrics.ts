@@ -26,101 +26,55 @@ export interface KubeProxyMetricsOptions {
 }
 
 export class KubeProxyMetrics {
-  readonly #sync;
-  readonly #fullSync;
-  readonly #partialSync;
-  readonly #lastSynced;
-  readonly #lastQueued;
-  readonly #endpointChangesPending;
-  readonly #endpointChanges;
-  readonly #serviceChangesPending;
-  readonly #serviceChanges;
-  readonly #programming;
+  readonly #syncs;
+  readonly #changes;
   readonly #answers;
-  readonly #reconcilerSync;
-  readonly #reconcilerDeleted;
+  readonly #reconciler;
 
   constructor({ registry, noLocalEndpoints }: KubeProxyMetricsOptions) {
-    const { counter, gauge, histogram } = families(registry);
-    const S = SYNC_BUCKETS;
-    const latency = "SyncProxyRules latency in seconds";
-    this.#sync = histogram("sync_proxy_rules_duration_seconds", latency, S);
-    this.#fullSync = histogram("sync_full_proxy_rules_duration_seconds", `${latency} for full resyncs`, S);
-    this.#partialSync = histogram("sync_partial_proxy_rules_duration_seconds", `${latency} for partial resyncs`, S);
-    const synced = "The last time proxy rules were successfully synced";
-    this.#lastSynced = gauge("sync_proxy_rules_last_timestamp_seconds", synced, ["ip_family"]);
-    const queued = "The last time a sync of proxy rules was queued";
-    this.#lastQueued = gauge("sync_proxy_rules_last_queued_timestamp_seconds", queued, ["ip_family"]);
-    const changes = (of: string) =>
-      [`Pending proxy rules ${of} changes`, `Cumulative proxy rules ${of} changes`] as const;
-    const [endpointsPending, endpointsTotal] = changes("Endpoint");
-    this.#endpointChangesPending = gauge("sync_proxy_rules_endpoint_changes_pending", endpointsPending, []);
-    this.#endpointChanges = counter("sync_proxy_rules_endpoint_changes_total", endpointsTotal, []);
-    const [servicesPending, servicesTotal] = changes("Service");
-    this.#serviceChangesPending = gauge("sync_proxy_rules_service_changes_pending", servicesPending, []);
-    this.#serviceChanges = counter("sync_proxy_rules_service_changes_total", servicesTotal, []);
-    const programming = "In Cluster Network Programming Latency in seconds";
-    this.#programming = histogram("network_programming_duration_seconds", programming, PROGRAMMING_BUCKETS);
+    const make = makers(registry);
+    this.#syncs = syncFamilies(make);
+    this.#changes = changeFamilies(make);
     this.#answers = {
-      healthz: counter("proxy_healthz_total", "Cumulative proxy healthz HTTP status", ["code"]),
-      livez: counter("proxy_livez_total", "Cumulative proxy livez HTTP status", ["code"]),
+      healthz: make.counter("proxy_healthz_total", "Cumulative proxy healthz HTTP status", ["code"]),
+      livez: make.counter("proxy_livez_total", "Cumulative proxy livez HTTP status", ["code"]),
     };
-    this.#reconcilerSync = histogram(
-      "conntrack_reconciler_sync_duration_seconds",
-      "ReconcileConntrackFlowsLatency latency in seconds",
-      S,
-    );
-    this.#reconcilerDeleted = counter(
-      "conntrack_reconciler_deleted_entries_total",
-      "Cumulative conntrack flows deleted by conntrack reconciler",
-      ["ip_family"],
-    );
-    new Gauge({
-      name: "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
-      help: "[ALPHA] Number of services with a Local traffic policy and no endpoints",
-      labelNames: ["ip_family", "traffic_policy"],
-      registers: [registry],
-      collect() {
-        for (const [family, { internal, external }] of noLocalEndpoints() ?? []) {
-          this.set({ ip_family: FAMILY_NAME[family], traffic_policy: "internal" }, internal);
-          this.set({ ip_family: FAMILY_NAME[family], traffic_policy: "external" }, external);
-        }
-      },
-    });
+    this.#reconciler = reconcilerFamilies(make);
+    registerNoLocalEndpoints(registry, noLocalEndpoints);
   }
 
   /** A Service event, changed or not; `families`: those the node serves, each of which counts it. */
   serviceEvent(families: number): void {
-    this.#serviceChanges.inc(families);
+    this.#changes.services.inc(families);
   }
 
   sliceEvent(): void {
-    this.#endpointChanges.inc();
+    this.#changes.endpoints.inc();
   }
 
   /** What has changed since the last sync. */
   pending(services: number, slices: number): void {
-    this.#serviceChangesPending.set(services);
-    this.#endpointChangesPending.set(slices);
+    this.#changes.servicesPending.set(services);
+    this.#changes.endpointsPending.set(slices);
   }
 
   queued(family: Family): void {
-    this.#lastQueued.set(inFamily(family), Date.now() / 1_000);
+    this.#syncs.lastQueued.set(inFamily(family), Date.now() / 1_000);
   }
 
   /** Every sync, failed ones too. */
   ran(family: Family, durationSec: number, full: boolean): void {
-    this.#sync.observe(inFamily(family), durationSec);
-    (full ? this.#fullSync : this.#partialSync).observe(inFamily(family), durationSec);
+    this.#syncs.all.observe(inFamily(family), durationSec);
+    (full ? this.#syncs.full : this.#syncs.partial).observe(inFamily(family), durationSec);
   }
 
   synced(family: Family): void {
-    this.#lastSynced.set(inFamily(family), Date.now() / 1_000);
+    this.#syncs.lastSynced.set(inFamily(family), Date.now() / 1_000);
   }
 
   /** Seconds from what a slice says caused its change to the change in the kernel. */
   programmed(family: Family, seconds: number): void {
-    this.#programming.observe(inFamily(family), seconds);
+    this.#syncs.programming.observe(inFamily(family), seconds);
   }
 
   answered(path: "healthz" | "livez", code: number): void {
@@ -129,15 +83,17 @@ export class KubeProxyMetrics {
 
   /** A clean-up of UDP sockets whose endpoint is gone: what kube-proxy does to conntrack entries. */
   reconciled(family: Family, durationSec: number, deleted: number): void {
-    this.#reconcilerSync.observe(inFamily(family), durationSec);
-    this.#reconcilerDeleted.inc(inFamily(family), deleted);
+    this.#reconciler.runs.observe(inFamily(family), durationSec);
+    this.#reconciler.deleted.inc(inFamily(family), deleted);
   }
 }
 
 const inFamily = (family: Family) => ({ ip_family: FAMILY_NAME[family] });
 
+type Makers = ReturnType<typeof makers>;
+
 /** Makers of families by kube-proxy's name and text. */
-function families(registry: Registry) {
+function makers(registry: Registry) {
   const named = (name: string, text: string) => ({
     name: `kubeproxy_${name}`,
     help: `[ALPHA] ${text}`,
@@ -151,4 +107,55 @@ function families(registry: Registry) {
     histogram: (name: string, text: string, buckets: number[]) =>
       new Histogram({ ...named(name, text), labelNames: ["ip_family"], buckets }),
   };
+}
+
+function syncFamilies({ gauge, histogram }: Makers) {
+  const latency = "SyncProxyRules latency in seconds";
+  const synced = "The last time proxy rules were successfully synced";
+  const queued = "The last time a sync of proxy rules was queued";
+  const programming = "In Cluster Network Programming Latency in seconds";
+  const [full, partial] = [`${latency} for full resyncs`, `${latency} for partial resyncs`];
+  return {
+    all: histogram("sync_proxy_rules_duration_seconds", latency, SYNC_BUCKETS),
+    full: histogram("sync_full_proxy_rules_duration_seconds", full, SYNC_BUCKETS),
+    partial: histogram("sync_partial_proxy_rules_duration_seconds", partial, SYNC_BUCKETS),
+    lastSynced: gauge("sync_proxy_rules_last_timestamp_seconds", synced, ["ip_family"]),
+    lastQueued: gauge("sync_proxy_rules_last_queued_timestamp_seconds", queued, ["ip_family"]),
+    programming: histogram("network_programming_duration_seconds", programming, PROGRAMMING_BUCKETS),
+  };
+}
+
+function changeFamilies({ counter, gauge }: Makers) {
+  const pending = (of: string): string => `Pending proxy rules ${of} changes`;
+  const total = (of: string): string => `Cumulative proxy rules ${of} changes`;
+  return {
+    endpointsPending: gauge("sync_proxy_rules_endpoint_changes_pending", pending("Endpoint"), []),
+    endpoints: counter("sync_proxy_rules_endpoint_changes_total", total("Endpoint"), []),
+    servicesPending: gauge("sync_proxy_rules_service_changes_pending", pending("Service"), []),
+    services: counter("sync_proxy_rules_service_changes_total", total("Service"), []),
+  };
+}
+
+function reconcilerFamilies({ counter, histogram }: Makers) {
+  const runs = "ReconcileConntrackFlowsLatency latency in seconds";
+  const deleted = "Cumulative conntrack flows deleted by conntrack reconciler";
+  return {
+    runs: histogram("conntrack_reconciler_sync_duration_seconds", runs, SYNC_BUCKETS),
+    deleted: counter("conntrack_reconciler_deleted_entries_total", deleted, ["ip_family"]),
+  };
+}
+
+function registerNoLocalEndpoints(registry: Registry, read: KubeProxyMetricsOptions["noLocalEndpoints"]): void {
+  new Gauge({
+    name: "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+    help: "[ALPHA] Number of services with a Local traffic policy and no endpoints",
+    labelNames: ["ip_family", "traffic_policy"],
+    registers: [registry],
+    collect() {
+      for (const [family, { internal, external }] of read() ?? []) {
+        this.set({ ip_family: FAMILY_NAME[family], traffic_policy: "internal" }, internal);
+        this.set({ ip_family: FAMILY_NAME[family], traffic_policy: "external" }, external);
+      }
+    },
+  });
 }
