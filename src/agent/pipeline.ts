@@ -96,14 +96,22 @@ export class Pipeline {
       clusterCidrs: cidrsOf(clusterCidrs),
       serviceCidrs: [],
     });
-    this.#loop = new SyncLoop({
+    this.#loop = this.#makeLoop(options.servers);
+    options.servers.useFigures(this.#figures());
+    options.installation.deadPeers.observe(({ family, durationSec, ended }) => {
+      options.servers.metrics.reconciled(family, durationSec, ended);
+    });
+  }
+
+  #makeLoop(servers: Servers): SyncLoop {
+    return new SyncLoop({
       store: this.#store,
       compiler: this.#compiler,
       problems: this.#problems,
       latency: this.#latency,
-      watch: options.servers.watch,
+      watch: servers.watch,
       onNode: (node) => {
-        options.servers.setNode(node);
+        servers.setNode(node);
         this.#node.set(node);
       },
       onServiceCidrs: (cidrs) => this.#setServiceCidrs(cidrs),
@@ -114,10 +122,6 @@ export class Pipeline {
       onSynced: () => this.#onSynced(),
       onComplete: () => this.#onComplete(),
       onFatal: (error) => this.#broken.reject(error),
-    });
-    options.servers.useFigures(this.#figures());
-    options.installation.deadPeers.observe(({ family, durationSec, ended }) => {
-      options.servers.metrics.reconciled(family, durationSec, ended);
     });
   }
 
