@@ -16,13 +16,18 @@ const IDS = 16;
 const SET = 7;
 const SLOTS = 16;
 
-export type Mutation = "none" | "publish before the slots are written" | "reuse without grace";
+export type Mutation =
+  | "none"
+  | "publish before the slots are written"
+  | "reuse without grace"
+  | "a slot before its backend is written";
 export type Stores = Generator<void, void, void>;
 
 const dotted = (n: number): string => [24, 16, 8, 0].map((shift) => (n >>> shift) & 255).join(".");
 
 export class FlipWriter {
   readonly count: number;
+  readonly inPlace: boolean;
   readonly #object: BpfObject;
   readonly #services: MmapView;
   readonly #slots: MmapView;
@@ -34,8 +39,10 @@ export class FlipWriter {
   readonly #flagsAt: number;
   readonly #generationAt: number;
 
-  constructor(object: BpfObject, count: number) {
+  /** `inPlace`: all sets are of one size, and take each other's slots. */
+  constructor(object: BpfObject, count: number, inPlace = false) {
     this.count = count;
+    this.inPlace = inPlace;
     this.#object = object;
     this.#services = object.map("pt_services").mmap();
     this.#slots = object.map("pt_slots").mmap();
@@ -52,7 +59,7 @@ export class FlipWriter {
 
   /** Service ids start at 1; size of set k: one to SET backends. */
   size(k: number): number {
-    return 1 + (k % SET);
+    return this.inPlace ? SET : 1 + (k % SET);
   }
 
   /** Service n appears with set 1. */
@@ -75,6 +82,10 @@ export class FlipWriter {
   /** From set k to set k + 1, up to where the grace period begins. */
   *flip(n: number, k: number, mutation: Mutation = "none"): Stores {
     this.#epochs.store64(n * 16, BigInt(k + 1));
+    if (this.inPlace) {
+      yield* this.#replace(n, k, mutation);
+      return;
+    }
     if (mutation === "publish before the slots are written") {
       this.#publish(n, k + 1);
       yield;
@@ -84,10 +95,7 @@ export class FlipWriter {
       this.#publish(n, k + 1);
       yield;
     }
-    for (const id of this.#ids(n, k)) {
-      this.#backends.store32(id * this.#backends.elementSize + this.#flagsAt, 0);
-      yield;
-    }
+    yield* this.#putOut(n, k);
     this.#epochs.store64(n * 16 + 8, BigInt(k + 1));
   }
 
@@ -99,7 +107,7 @@ export class FlipWriter {
       this.#writeBackend(id, n, CANARY, k + 1);
       yield;
     }
-    this.#poison(n, k % 2);
+    if (!this.inPlace) this.#poison(n, k % 2);
     yield;
   }
 
@@ -109,14 +117,33 @@ export class FlipWriter {
     yield;
     this.#services.store64((n + 1) * this.#services.elementSize, extentWord(0, 0, ALGORITHM.reject));
     yield;
-    for (const id of this.#ids(n, k)) {
-      this.#backends.store32(id * this.#backends.elementSize + this.#flagsAt, 0);
-      yield;
-    }
+    yield* this.#putOut(n, k);
   }
 
   close(): void {
     for (const view of [this.#services, this.#slots, this.#backends, this.#epochs, this.#bitsView]) view.close();
+  }
+
+  /** Each slot in place, and no word at all. */
+  *#replace(n: number, k: number, mutation: Mutation): Stores {
+    const late = mutation === "a slot before its backend is written";
+    for (const [i, id] of this.#ids(n, k + 1).entries()) {
+      if (!late) this.#writeBackend(id, n, k + 1, k + 1);
+      yield;
+      this.#slots.store32((n * SLOTS + SLOTS / 2 + i) * 4, id);
+      yield;
+      if (late) this.#writeBackend(id, n, k + 1, k + 1);
+    }
+    yield* this.#putOut(n, k);
+    this.#epochs.store64(n * 16 + 8, BigInt(k + 1));
+  }
+
+  /** Set k is out of use, by one store for each: no flags, and another generation. */
+  *#putOut(n: number, k: number): Stores {
+    for (const id of this.#ids(n, k)) {
+      this.#backends.store64(id * this.#backends.elementSize + this.#generationAt, BigInt(k + 1));
+      yield;
+    }
   }
 
   #canary(n: number): number {

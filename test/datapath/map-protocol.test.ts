@@ -83,11 +83,17 @@ async function flipUnderLoad(
 }
 
 /** A probe whose lookups dawdle, in place of the quick one. */
-function useLingering(): void {
+function useLingering(inPlace = false): void {
   writer.close();
   probe.close();
   probe = new Probe(SERVICES, LINGER.steps);
-  writer = new FlipWriter(probe.object, SERVICES);
+  writer = new FlipWriter(probe.object, SERVICES, inPlace);
+}
+
+/** Sets take each other's slots. */
+function useInPlace(): void {
+  writer.close();
+  writer = new FlipWriter(probe.object, SERVICES, true);
 }
 
 test("two million lookups on two CPUs while Services flip: always a member", async () => {
@@ -103,6 +109,29 @@ test("lookups that are held up between two reads: always a member", async () => 
   expect(found.lookups).toBeGreaterThanOrEqual(2 * LINGER.runs);
   expect(found).toEqual({ ...found, strangers: 0, missing: 0, rejected: 0, dropped: 0, members: found.lookups });
   expect(flips).toBeGreaterThan(SERVICES * 10);
+}, 120_000);
+
+test("in place, two million lookups on two CPUs: always a member", async () => {
+  useInPlace();
+  const [found, flips] = await flipUnderLoad({ mutation: "none", runs: RUNS }, () => false);
+  expect(found.lookups).toBeGreaterThanOrEqual(2 * RUNS);
+  expect(found).toEqual({ ...found, strangers: 0, missing: 0, rejected: 0, dropped: 0, members: found.lookups });
+  expect(flips).toBeGreaterThan(SERVICES * 10);
+}, 120_000);
+
+test("in place, lookups that are held up between two reads: always a member", async () => {
+  useLingering(true);
+  const [found, flips] = await flipUnderLoad({ mutation: "none", runs: LINGER.runs }, () => false);
+  expect(found.lookups).toBeGreaterThanOrEqual(2 * LINGER.runs);
+  expect(found).toEqual({ ...found, strangers: 0, missing: 0, rejected: 0, dropped: 0, members: found.lookups });
+  expect(flips).toBeGreaterThan(SERVICES * 10);
+}, 120_000);
+
+test("twin, must be caught: in place, a slot before its backend is written", async () => {
+  useInPlace();
+  const mutation = "a slot before its backend is written";
+  const [found] = await flipUnderLoad({ mutation, runs: RUNS }, ({ strangers }) => strangers > 0);
+  expect(found.strangers).toBeGreaterThan(0);
 }, 120_000);
 
 test("twin, must be caught: publishing before the slots are written", async () => {
@@ -145,6 +174,17 @@ describe("a crash after any single store", () => {
   });
 
   test("changing its endpoints", async () => {
+    finish(writer.add(0));
+    for (let k = 1; k < 10; k++) {
+      expect(wrongAfter(writer.flip(0, k), onlyMembers)).toEqual([]);
+      await gracePeriod();
+      expect(wrongAfter(writer.retire(0, k), onlyMembers)).toEqual([]);
+    }
+  });
+
+  test("changing its endpoints in place", async () => {
+    writer.close();
+    writer = new FlipWriter(probe.object, 1, true);
     finish(writer.add(0));
     for (let k = 1; k < 10; k++) {
       expect(wrongAfter(writer.flip(0, k), onlyMembers)).toEqual([]);
