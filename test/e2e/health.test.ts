@@ -231,3 +231,21 @@ test("nothing is open before the Node is known; it is eligible then, and stays s
   );
   expect(await codes()).toEqual(["200", "200", "200"]);
 });
+
+test("started while the API server is away: alive after the wait for the Node, and not eligible", async () => {
+  await bed.agent.daemon.stop("SIGKILL");
+  await bed.plane.stopApiServer();
+  const agent = bed.startAgent({ config: configuration() });
+  const place = { netns: bed.node.netns };
+  const [livez = "", healthz = ""] = await agent.daemon.until(
+    "answers",
+    async () => {
+      const answers = await askRaw(place, [health("GET /livez"), health("GET /healthz")]);
+      return answers.every((answer) => answer.startsWith("HTTP")) ? answers : undefined;
+    },
+    40_000,
+  );
+  expect(livez).toMatch(/^HTTP\/1.1 200 [\s\S]*"healthy":true/);
+  expect(healthz).toMatch(/^HTTP\/1.1 503 [\s\S]*"nodeEligible":false,"healthy":true/);
+  expect((await agent.report())?.synced).toBe(false);
+});
