@@ -115,6 +115,23 @@ test("at the start: serves what is pinned and says so; 0 map writes, no exit; th
   expect(next.exit).toBeUndefined();
 });
 
+test("at the agent's end: it ends as ever, and what it programmed serves on", async () => {
+  const { agent } = await faults.sync(server);
+  goAway();
+  await faults.says("it is away", ({ source }) => source.awaySince !== null);
+  const startMs = performance.now();
+  // Of the signal, after its work is done: within the grace time of Daemon.stop it would be killed.
+  expect(await agent.stop("SIGTERM")).toEqual({ code: null, signal: "SIGTERM" });
+  figure({
+    row: 5,
+    what: "SIGTERM during an outage: ended after",
+    seen: (performance.now() - startMs) / 1000,
+    bar: 5,
+    unit: "s",
+  });
+  expect(await faults.hello()).toBe("hello");
+});
+
 /** The kubelet has no reason to end it. */
 async function expectAlive(): Promise<void> {
   const livez = await faults.inside(() => fetch("http://127.0.0.1:10256/livez"));
