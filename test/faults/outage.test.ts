@@ -120,7 +120,7 @@ test("at the agent's end: it ends as ever, and what it programmed serves on", as
   goAway();
   await faults.says("it is away", ({ source }) => source.awaySince !== null);
   const startMs = performance.now();
-  // Of the signal, after its work is done: within the grace time of Daemon.stop it would be killed.
+  // Of the signal, as kube-proxy, but with everything closed.
   expect(await agent.stop("SIGTERM")).toEqual({ code: null, signal: "SIGTERM" });
   figure({
     row: 5,
