@@ -16,6 +16,7 @@ const suites = [
   { name: "addon", vitest: ["--root", "native"] },
   { name: "addon-sanitized", command: ["npm", "run", "--silent", "test:asan", "-w", "libbpf-ts"] },
   { name: "datapath", vitest: ["--project", "datapath"] },
+  { name: "live", vitest: ["--project", "live"] },
   { name: "cli", vitest: ["--project", "cli"] },
   { name: "faults", vitest: ["--project", "faults"] },
   { name: "kill", command: ["node", "bench/bench.ts", "kill"] },
@@ -24,6 +25,7 @@ const suites = [
     command: ["test/kube/build.sh"],
   },
   { name: "e2e", vitest: ["--project", "e2e"] },
+  { name: "differential", vitest: ["--project", "differential"] },
 ];
 
 function run(suite) {

@@ -45,5 +45,10 @@ function impliedType({ ports = [] }: ServiceSpec, status?: ServiceStatus): strin
 function families({ clusterIP, clusterIPs = clusterIP === undefined ? [] : [clusterIP] }: ServiceSpec): object {
   if (clusterIPs.length === 0) return {};
   const ipFamilies = clusterIPs.map((address) => (isIPv6(address) ? "IPv6" : "IPv4"));
-  return { clusterIPs, ipFamilies, ipFamilyPolicy: ipFamilies.length > 1 ? "RequireDualStack" : "SingleStack" };
+  return {
+    clusterIP: clusterIPs[0],
+    clusterIPs,
+    ipFamilies,
+    ipFamilyPolicy: ipFamilies.length > 1 ? "RequireDualStack" : "SingleStack",
+  };
 }

@@ -20,6 +20,8 @@ export const NODE = "node-a";
 const API_RANGES = ["10.98.0.0/24", "fd00:98::/120"] as const;
 const SERVICE_CIDRS = { dual: ["10.96.0.0/15", "fd00:96::/112"], six: ["fd00:10:96::/112"] } as const;
 
+const NODE_POD_CIDRS = ["10.244.1.0/24", "fd00:10:244:1::/64"] as const;
+
 /** What every scenario's outcomes are compared in; portolan first, its reference second. */
 export const PROXIES = ["portolan", "nftables", "iptables"] as const;
 
@@ -97,7 +99,8 @@ export class Cluster {
   async labelNode(labels: Readonly<Record<string, string>>): Promise<void> {
     const addresses = NODE_ADDRESSES.map((address) => ({ type: "InternalIP", address }));
     const metadata = { name: NODE, labels };
-    await this.api.apply({ apiVersion: "v1", kind: "Node", metadata, status: { addresses } } as ApiObject);
+    const spec = { podCIDR: NODE_POD_CIDRS[0], podCIDRs: NODE_POD_CIDRS };
+    await this.api.apply({ apiVersion: "v1", kind: "Node", metadata, spec, status: { addresses } } as ApiObject);
   }
 
   get api(): ApiClient {

@@ -23,7 +23,9 @@ export interface Difference {
 const REFUSED = /^refused$/;
 const SILENT = /^silent$/;
 const EPERM = /^EPERM$/;
-const ANSWERED = /^(\[?[0-9a-f]+[.:]|one of )/;
+const ANSWERED = /^(\[?[0-9a-f]+[.:]|one of |the pod's)/;
+/** Some of their endpoints are at addresses of Services. */
+const SERVICE_ADDRESSES = /^(endpoint-becomes-cluster-ip|endpoint-in-a-service-cidr)/;
 
 export const PORTOLAN_DIFFERS: readonly Difference[] = [
   {
@@ -35,14 +37,27 @@ export const PORTOLAN_DIFFERS: readonly Difference[] = [
     ...{ caller: "host", protocol: "UDP", nftables: EPERM, other: SILENT },
   },
   {
-    what: "a UDP datagram to a Service without endpoints, from an unconnected socket of a pod",
-    ...{ caller: "pod", protocol: "UDP", styles: ["sendto", "one socket"], nftables: SILENT, other: REFUSED },
+    what: "a UDP datagram to a Service without endpoints, from an unconnected socket",
+    ...{ protocol: "UDP", styles: ["sendto", "one socket"], nftables: SILENT, other: REFUSED },
+  },
+  {
+    what: "client address seen by the endpoint",
+    ...{ kinds: ["caller's address"], nftables: /the node's/, other: /^the pod's$/ },
+  },
+  {
+    what: "a slice that goes over to another Service",
+    ...{ scenarios: /^slice-changes-service/, nftables: ANSWERED, other: REFUSED },
+  },
+  {
+    what: "source ranges, the caller",
+    ...{ kinds: ["LoadBalancer"], caller: "pod", scenarios: /^source-ranges/ },
+    ...{ nftables: /^(refused$|\[?[0-9a-f]+[.:]|one of )/, other: SILENT },
   },
   { what: "NodePort on loopback", kinds: ["NodePort on loopback"], nftables: REFUSED, other: ANSWERED },
   {
     what: "endpoints in 0/8, 127/8, 169.254/16, 224/4, 240/4, ::, ::1, fe80::/10, ff00::/8, IPv4-mapped ones, and Service addresses as endpoints",
-    kinds: ["ClusterIP"],
-    scenarios: /^(endpoint-becomes-cluster-ip|endpoint-in-a-service-cidr)/,
+    kinds: ["ClusterIP", "caller's address"],
+    scenarios: SERVICE_ADDRESSES,
     ...{ nftables: /(silent|refused)$/, other: ANSWERED },
   },
 ];
@@ -51,7 +66,7 @@ export const IPTABLES_DIFFERS: readonly Difference[] = [
   {
     what: "knows no other ports of a ClusterIP: they are routed on",
     kinds: ["unknown port of a ClusterIP", "unknown protocol of a ClusterIP"],
-    ...{ nftables: /^(refused|EPERM)$/, other: SILENT },
+    ...{ nftables: /^(refused|EPERM)$/, other: /^(refused )?silent$/ },
   },
   {
     what: "knows no ServiceCIDR: other addresses in it are routed on",
@@ -61,7 +76,15 @@ export const IPTABLES_DIFFERS: readonly Difference[] = [
   {
     what: "does not refuse the host's own connections to external addresses without endpoints",
     kinds: ["ExternalIP", "LoadBalancer"],
-    ...{ caller: "host", nftables: /^(refused|EPERM)$/, other: /^(silent|refused)$/ },
+    ...{
+      caller: "host",
+      nftables: /^(refused|EPERM)$/,
+      other: /^(silent|refused|192\.0\.2\.4:8080|\[fd00:192:0:2::4\]:8080)$/,
+    },
+  },
+  {
+    what: "refuses for want of endpoints before it looks at source ranges",
+    ...{ kinds: ["LoadBalancer"], scenarios: /^source-ranges/, nftables: SILENT, other: REFUSED },
   },
   {
     what: "accepts on all addresses of the node",
@@ -75,8 +98,8 @@ export const IPTABLES_DIFFERS: readonly Difference[] = [
   },
   {
     what: "reaches endpoints at Service addresses",
-    kinds: ["ClusterIP"],
-    scenarios: /^(endpoint-becomes-cluster-ip|endpoint-in-a-service-cidr)/,
+    kinds: ["ClusterIP", "caller's address"],
+    scenarios: SERVICE_ADDRESSES,
     ...{ nftables: /(silent|refused)$/, other: ANSWERED },
   },
 ];

@@ -146,7 +146,7 @@ async function callTimes(calls: Calls): Promise<Tally> {
   };
   const failures = (): Outcome[] => outcomes.filter((outcome) => "error" in outcome);
   while (outcomes.length < calls.times && failures().length < ENOUGH_FAILURES) {
-    await some(Math.min(AT_ONCE, calls.times - outcomes.length));
+    await some(calls.oneByOne ? 1 : Math.min(AT_ONCE, calls.times - outcomes.length));
   }
   close();
   return tallyOf(outcomes);

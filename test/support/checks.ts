@@ -16,6 +16,7 @@ export type Kind =
   | "NodePort on a second address"
   | "NodePort on loopback"
   | "all frontends in turn"
+  | "caller's address"
   | "unknown port of a ClusterIP"
   | "unknown protocol of a ClusterIP"
   | "unknown port of an external address"
@@ -58,7 +59,12 @@ export interface PlanContext {
 export function planChecks(lines: readonly string[], context: PlanContext): Check[] {
   const frontends = lines.map(parseFrontendLine);
   const checks = frontends.flatMap(frontendChecks);
-  return [...checks, ...togetherChecks(frontends), ...besideChecks(frontends, context)];
+  return [
+    ...checks,
+    ...togetherChecks(frontends),
+    ...frontends.flatMap((frontend) => callerChecks(frontend, context)),
+    ...besideChecks(frontends, context),
+  ];
 }
 
 function frontendChecks(frontend: LineFrontend): Check[] {
@@ -130,6 +136,18 @@ function togetherChecks(frontends: readonly LineFrontend[]): Check[] {
     const text = textOf(protocol, shape);
     return { ...shape, text, protocol, expected: expectedOf(first), sticks: true, affine: false };
   });
+}
+
+/** Whom the endpoints see when a pod calls: once a scenario for each frontend that answers. */
+function callerChecks(frontend: LineFrontend, { seen }: PlanContext): Check[] {
+  const { protocol } = frontend;
+  const expected = expectedOf(frontend);
+  const targets = shapesOf(frontend)[0]?.targets ?? [];
+  const shape: Shape = { kind: "caller's address", caller: "pod", style: "connect", source: null, targets };
+  const text = `${textOf(protocol, shape)} of ${frontend.role}`;
+  if (!Array.isArray(expected) || frontend.words.has("ranges") || seen.has(text)) return [];
+  seen.add(text);
+  return [{ ...shape, text, protocol, expected, sticks: false, affine: false }];
 }
 
 interface Beside {

@@ -6,7 +6,7 @@ import { isIPv6 } from "node:net";
 import type { Tally } from "./actor.ts";
 import type { Check } from "./checks.ts";
 import type { SetWord } from "./frontend-line.ts";
-import type { World } from "./world.ts";
+import { POD_ADDRESSES, type World } from "./world.ts";
 
 export const REFUSED = "refused";
 export const SILENT = "silent";
@@ -24,8 +24,14 @@ export interface AffinityMemory {
   readonly now: Map<string, string>;
 }
 
+/** portolan's pods keep their address. */
+const FROM_POD = "the pod's";
+
+const isPod = (address: string): boolean => POD_ADDRESSES.some((own) => own === address);
+
 /** The text of `expected`, as a world that does what the lines say would give it. */
-export function expectedOutcome({ expected, sticks }: Check): string {
+export function expectedOutcome({ kind, expected, sticks }: Check): string {
+  if (kind === "caller's address") return FROM_POD;
   if (expected === "reject") return REFUSED;
   if (expected === "drop") return SILENT;
   return sticks ? oneOf(expected) : [...expected].sort().join(" ");
@@ -44,7 +50,7 @@ function timesFor(expected: SetWord, sticks: boolean): number {
  * Over IPv6 a TCP client in this world hears of kube-proxy's refusal with its second SYN only, a second after the first:
  * the ICMPv6 error to the first comes while connect() still holds the socket.
  */
-const SECOND_SYN_MS = 1_300;
+const SECOND_SYN_MS = 1_200;
 
 function timeoutOf({ protocol, targets, expected }: Check, { timeoutMs }: Patience): number {
   const late = protocol === "TCP" && expected === "reject" && targets.some(({ address }) => isIPv6(address));
@@ -59,13 +65,16 @@ export async function tryCheck(
   patience: Patience,
 ): Promise<string> {
   const { protocol, style, targets, source, sticks, expected } = check;
-  const times = timesFor(expected, sticks);
+  const times = check.kind === "caller's address" ? 4 : timesFor(expected, sticks);
   const timeoutMs = timeoutOf(check, patience);
   const calls = { protocol, style, targets, source, times, oneByOne: sticks, timeoutMs };
   return outcomeOf(check, await world[check.caller].call(calls), memory);
 }
 
-function outcomeOf(check: Check, { answers, errors }: Tally, memory: AffinityMemory): string {
+function outcomeOf(check: Check, { answers, errors, callers }: Tally, memory: AffinityMemory): string {
+  if (check.kind === "caller's address" && callers.length > 0) {
+    return [...new Set(callers.map((address) => (isPod(address) ? FROM_POD : "the node's")))].sort().join(" ");
+  }
   const reached = Object.keys(answers).sort();
   const failed = Object.keys(errors).map((error) => ERROR_WORDS[error] ?? error);
   const set = Array.isArray(check.expected) ? (check.expected as readonly string[]) : [];

@@ -31,7 +31,8 @@ export class Trial {
       outcomes.set(check, await tryCheck(this.#world, check, this.#memory, patience));
     };
     // Affinity is a matter of order: two first calls at once may end in two places.
-    const inOrder = ({ sticks, affine, style }: Check): boolean => affine || (sticks && style === "connect");
+    const inOrder = ({ sticks, affine, style, expected }: Check): boolean =>
+      Array.isArray(expected) && (affine || (sticks && style === "connect"));
     const [ordered, free] = [checks.filter(inOrder), checks.filter((check) => !inOrder(check))];
     const one = async (): Promise<void> => {
       for (const check of ordered) await tried(check);
