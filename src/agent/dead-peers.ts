@@ -90,6 +90,7 @@ export class DeadPeers {
   #lost: LostEndpoint[] = [];
   #observer: (run: DeadPeerRun) => void = () => undefined;
   #timer: NodeJS.Timeout | null = null;
+  #timerAtMs = 0;
   #running: Promise<void> | null = null;
   #lastMs = Number.NEGATIVE_INFINITY;
   #runs = 0;
@@ -151,9 +152,11 @@ export class DeadPeers {
     const now = performance.now();
     const wanted = this.#due.size > 0 ? now : this.#againMs();
     if (wanted === Number.POSITIVE_INFINITY) return;
+    const atMs = Math.max(wanted, this.#lastMs + PASS_EVERY_MS);
+    if (this.#timer !== null && this.#timerAtMs <= atMs) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    const delayMs = Math.max(wanted, this.#lastMs + PASS_EVERY_MS) - now;
-    this.#timer = setTimeout(() => this.#start(), Math.max(0, delayMs));
+    this.#timerAtMs = atMs;
+    this.#timer = setTimeout(() => this.#start(), Math.max(0, atMs - now));
     this.#timer.unref();
   }
 

@@ -12,6 +12,7 @@ import type { DeadPeerWays } from "../../src/agent/dead-peer-ways.ts";
 import type { DeadPeerRun, DeadPeers } from "../../src/agent/dead-peers.ts";
 import { FailingSends } from "../../src/agent/failing-sends.ts";
 import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-peers.ts";
+import type { Unit } from "../../src/compile/unit.ts";
 import { Maps } from "../../src/datapath/maps.ts";
 import { quenchObject } from "../../src/datapath/object-file.ts";
 import { Quench } from "../../src/datapath/quench.ts";
@@ -284,6 +285,28 @@ describe.each(["iterators", "sock-diag"] as const)("TCP by %s", (way) => {
     await sleep(SETTLE_MS);
     expect(await client.ask("send 2 x")).toBe("ok");
   });
+});
+
+test("changes in every turn of the event loop do not keep a socket waiting", async () => {
+  begin("iterators");
+  program(17, "a");
+  const client = startClients("pod");
+  await client.answered(["a"], 0);
+  const noise = (n: number): Unit =>
+    makeUnit({ name: "default/noise", clusterIp: "10.96.0.9", protocol: 17, endpoints: [`10.1.0.${n % 200}:53`] });
+  const sinceMs = Date.now();
+  let turns = 0;
+  const turn = (): void => {
+    programmer.apply({ upserted: [noise(++turns)], removed: [] });
+    if (Date.now() < sinceMs + 600) setImmediate(turn);
+  };
+  program(17, "b");
+  turn();
+  await client.answered(["b"], sinceMs, WITHIN_MS);
+  await sleep(600);
+  expect(turns).toBeGreaterThan(100);
+  expect(runs.length).toBeLessThan(20);
+  expect((await client.answered(["b"], sinceMs)) - sinceMs).toBeLessThan(500);
 });
 
 describe("what a client that does not care costs", () => {
