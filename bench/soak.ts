@@ -171,8 +171,8 @@ async function watch(
     clearInterval(timer);
     clearInterval(cutter);
   }
-  const steady = samples.slice(Math.floor(samples.length * WARM_UP));
-  return { samples: steady, diverged, checks, cuts, fds: [fds[1] ?? 0, fds.at(-1) ?? 0] };
+  const warm = Math.floor(samples.length * WARM_UP);
+  return { samples: samples.slice(warm), diverged, checks, cuts, fds: [fds[warm] ?? 0, fds.at(-1) ?? 0] };
 }
 
 /** Runs it and prints what happened beside the bars; true if they were met. */
