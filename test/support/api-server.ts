@@ -25,6 +25,13 @@ export interface SeenRequest {
   readonly atMs: number;
 }
 
+/** A POST or a PATCH. */
+export interface SeenChange {
+  readonly method: string;
+  readonly path: string;
+  readonly object: { readonly [field: string]: unknown };
+}
+
 /** Handles the request itself and answers true, or leaves it to the server. */
 export type Intercept = (request: SeenRequest, response: ServerResponse) => boolean;
 
@@ -52,6 +59,10 @@ const byResource = <T>(make: () => T) =>
 
 export class FaultApiServer {
   readonly requests: SeenRequest[] = [];
+  /** What was written, whatever it was answered. */
+  readonly changes: SeenChange[] = [];
+  /** What a change is answered; null: nothing at all. */
+  changeStatus: number | null = 201;
   intercept: Intercept | null = null;
   /** No watch hears of what changes while this is set. */
   silent = false;
@@ -221,6 +232,10 @@ export class FaultApiServer {
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? "/", "http://localhost");
+    if (request.method !== "GET") {
+      void this.#change(request, url.pathname, response);
+      return;
+    }
     const resource = url.pathname === ONE ? "services" : PATHS[url.pathname];
     if (resource === undefined) {
       sendStatus(response, 404, "not found");
@@ -244,6 +259,13 @@ export class FaultApiServer {
       sendStatus(response, 400, "field label not supported: spec.clusterIP");
     else if (seen.kind === "watch" || seen.kind === "watch-list") this.#watch(seen, response);
     else this.#list(seen, response);
+  }
+
+  async #change(request: IncomingMessage, path: string, response: ServerResponse): Promise<void> {
+    let body = "";
+    for await (const chunk of request) body += String(chunk);
+    this.changes.push({ method: request.method ?? "", path, object: JSON.parse(body) as SeenChange["object"] });
+    if (this.changeStatus !== null) sendStatus(response, this.changeStatus, "as it was told");
   }
 
   /** What a list shows. */
