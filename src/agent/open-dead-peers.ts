@@ -3,7 +3,7 @@
 
 import { BpfError } from "libbpf-ts";
 import type { Logger } from "pino";
-import type { Config } from "../config/schema.ts";
+import type { Config, MapSizes } from "../config/schema.ts";
 import { FlowTable } from "../datapath/flows.ts";
 import { killObject, overflowObject, quenchObject } from "../datapath/object-file.ts";
 import type { BackendRow } from "../datapath/port.ts";
@@ -17,7 +17,7 @@ import { FailingSends, HOLD_MS } from "./failing-sends.ts";
 import { SocketEnder } from "./socket-ender.ts";
 
 export interface DeadPeersParts {
-  readonly config: Pick<Config, "deadPeers" | "mapSizes">;
+  readonly config: Pick<Config, "deadPeers"> & { readonly mapSizes: Pick<MapSizes, "sockets"> };
   readonly cgroup: string;
   readonly programs: Pick<Programs, "object">;
   readonly ownerOf: FindOwner;

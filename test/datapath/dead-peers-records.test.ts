@@ -1,91 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where records lie and what reading them costs: those in sockets' own storage are found as well, and a full table does
-// not hold up the event loop.
+// Where records lie and what reading them costs: those in sockets' own storage are found as well, a full table does not
+// hold up the event loop, and what has changed since a record was read is left alone.
 
-import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, MapFlags } from "libbpf-ts";
 import pino from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type DeadPeerWay, type DeadPeerWays, deadPeerWays } from "../../src/agent/dead-peer-ways.ts";
+import { deadPeerWays } from "../../src/agent/dead-peer-ways.ts";
 import { DeadPeers } from "../../src/agent/dead-peers.ts";
 import { FailingSends, HOLD_MS } from "../../src/agent/failing-sends.ts";
-import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-peers.ts";
 import { SocketEnder } from "../../src/agent/socket-ender.ts";
 import { type Flow, FlowTable } from "../../src/datapath/flows.ts";
-import { Maps } from "../../src/datapath/maps.ts";
 import { killObject, overflowObject } from "../../src/datapath/object-file.ts";
 import { OverflowList, SocketIterators } from "../../src/datapath/socket-iterators.ts";
 import { addressBytes } from "../../src/model/address.ts";
-import { Programmer } from "../../src/program/programmer.ts";
 import { eventually } from "../support/daemon.ts";
-import { UdpClients } from "../support/udp-client.ts";
-import { makeUnit } from "../support/units.ts";
-import { BACKENDS, Bed } from "./bed.ts";
+import type { UdpClients } from "../support/udp-client.ts";
+import { BACKENDS } from "./bed.ts";
+import { DeadPeersBed, everywhere, PORT, VIP } from "./dead-peers-bed.ts";
 
-const VIP = "10.96.0.1";
-const PORT = 5353;
 /** Every further socket's record goes to its own storage. */
 const ONE_PLACE = 1;
 const CLIENTS = 4;
 
-let bed: Bed;
-let maps: Maps;
-let programmer: Programmer;
-let open: OpenDeadPeers | null = null;
-let clients: UdpClients | null = null;
-
+let d: DeadPeersBed;
 beforeAll(async () => {
-  process.env["PORTOLAN_BPF_DIR"] ??= new URL("../../dist/bpf", import.meta.url).pathname;
-  bed = await Bed.create({ sizes: { pt_sockets: ONE_PLACE } });
-  const server = bed.outsider("host");
-  for (const [i, address] of BACKENDS.v4.entries()) await server.do(`serve udp ${address} ${PORT} ${"abc"[i]}`);
+  d = await DeadPeersBed.create(ONE_PLACE);
 });
-
-beforeEach(async () => {
-  maps = Maps.ofObject(bed.object);
-  const onServing = (changes: Parameters<OpenDeadPeers["deadPeers"]["changed"]>[0]) => open?.deadPeers.changed(changes);
-  programmer = await Programmer.start(maps, { bindGuard: () => false, onServing });
-  programmer.allowDeletes();
-});
-
-afterEach(async () => {
-  await clients?.stop();
-  await open?.[Symbol.asyncDispose]();
-  open = null;
-  programmer.apply({ upserted: [], removed: [...programmer.units()].map(({ state }) => state.key) });
-  await programmer.settled();
-  maps.close();
-});
-
-afterAll(() => bed?.close());
-
-function begin(ways: DeadPeerWays): void {
-  open = openDeadPeers({
-    config: { deadPeers: { tcp: false, otherNamespaces: "auto" }, mapSizes: { sockets: ONE_PLACE } as never },
-    cgroup: bed.cgroup,
-    programs: bed,
-    ownerOf: programmer.ownerOf,
-    backend: (id) => maps.backend(id),
-    log: pino({ level: "silent" }),
-    ways,
-  });
-}
-
-const by = (way: DeadPeerWay): DeadPeerWays => {
-  return { here: way, elsewhere: way, lists: way !== "failing-sends", reasons: [] };
-};
-
-function program(index: number): void {
-  const endpoints = [`${BACKENDS.v4[index]}:${PORT}`];
-  const unit = makeUnit({ name: "default/dns", clusterIp: VIP, port: 53, protocol: 17, endpoints });
-  programmer.apply({ upserted: [unit], removed: [] });
-}
+beforeEach(() => d.set());
+afterEach(() => d.clear());
+afterAll(() => d?.close());
 
 async function startClients(): Promise<UdpClients> {
-  const targets = Array.from({ length: CLIENTS }, () => ({ family: 4 as const, address: VIP, port: 53 }));
-  const place = { netns: `${basename(bed.cgroup)}-pod`, cgroup: bed.cgroup };
-  clients = new UdpClients(place, targets);
+  const targets = Array.from({ length: CLIENTS }, () => ({ family: 4 as const, address: VIP.v4, port: 53 }));
+  const clients = d.clients("pod", { targets });
   await clients.answered(["a"], 0);
   return clients;
 }
@@ -93,13 +41,13 @@ async function startClients(): Promise<UdpClients> {
 test.each(["iterators", "sock-diag", "failing-sends"] as const)(
   "%s: sockets whose record lies in their own storage move too",
   async (way) => {
-    begin(by(way));
-    program(0);
+    d.begin(way);
+    d.program(17, "a");
     const all = await startClients();
-    expect(bed.table.get("pt_active", 0)[0]).toBe(CLIENTS - ONE_PLACE);
+    expect(d.bed.table.get("pt_active", 0)[0]).toBe(CLIENTS - ONE_PLACE);
     for (const [round, name] of ["b", "a", "b", "c"].entries()) {
       const sinceMs = Date.now();
-      program("abc".indexOf(name));
+      d.program(17, name);
       await all.answered([name], sinceMs, 1_000);
       if (round === 3) await sleep(1_200);
       if (round === 3) expect(all.answerersSince(sinceMs + 1_000)).toEqual(["c"]);
@@ -108,18 +56,18 @@ test.each(["iterators", "sock-diag", "failing-sends"] as const)(
 );
 
 test.each(["iterators", "sock-diag"] as const)("%s: also those that were there before the agent", async (way) => {
-  program(0);
+  d.program(17, "a");
   const all = await startClients();
-  program(1);
-  begin(by(way));
+  d.program(17, "b");
+  d.begin(way);
   const sinceMs = Date.now();
-  open?.deadPeers.start(programmer.units());
+  d.deadPeers.start(d.programmer.units());
   await all.answered(["b"], sinceMs, 1_000);
 });
 
 describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
   test("a socket that is not what the flow says any more is left alone", async () => {
-    const actor = bed.actor("pod");
+    const actor = d.bed.actor("pod");
     using iterators = way === "iterators" ? new SocketIterators(killObject()) : null;
     const ender = new SocketEnder({ able: true, iterators, everywhere: true });
     const [here = "", there = ""] = BACKENDS.v4;
@@ -128,7 +76,7 @@ describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
     const flow = (change: Partial<Flow>): Flow => ({
       cookie,
       protocol: 17,
-      frontendAddress: addressBytes(VIP),
+      frontendAddress: addressBytes(VIP.v4),
       frontendPort: 53,
       backendAddress: addressBytes(here),
       backendPort: PORT,
@@ -156,8 +104,8 @@ describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
 
 test("a pass that fails is told once, and made up for", async () => {
   using object = new DisposableStack();
-  const map = (name: string) => object.use(bed.object.map(name));
-  using btf = bed.object.btf();
+  const map = (name: string) => object.use(d.bed.object.map(name));
+  using btf = d.bed.object.btf();
   using table = new FlowTable({ sockets: map("pt_sockets"), active: map("pt_active") }, btf);
   using list = new OverflowList(overflowObject());
   const storage = map("pt_sockets_ovf");
@@ -166,20 +114,20 @@ test("a pass that fails is told once, and made up for", async () => {
   const listOverflow = () => (failures-- > 0 ? Promise.reject(new Error("out of memory")) : list.records(storage));
   const told: string[] = [];
   const deadPeers = new DeadPeers({
-    ways: by("iterators"),
+    ways: everywhere("iterators"),
     table,
     listOverflow,
     ender: new SocketEnder({ able: true, iterators, everywhere: true }),
     sends: new FailingSends(null, HOLD_MS),
-    ownerOf: programmer.ownerOf,
-    backend: (id) => maps.backend(id),
+    ownerOf: d.programmer.ownerOf,
+    backend: (id) => d.maps.backend(id),
     tcp: false,
     log: pino({ level: "warn" }, { write: (line) => told.push(line) }),
   });
-  program(0);
+  d.program(17, "a");
   const all = await startClients();
-  program(1);
-  deadPeers.start(programmer.units());
+  d.program(17, "b");
+  deadPeers.start(d.programmer.units());
   await eventually("the failure", () => (deadPeers.status().failure === "out of memory" ? true : undefined));
   await all.answered(["b"], Date.now(), 8_000);
   expect(deadPeers.status().failure).toBeNull();
@@ -190,11 +138,11 @@ test("a pass that fails is told once, and made up for", async () => {
 test("otherNamespaces never: no other namespace is entered, what is sent there fails", async () => {
   const ways = deadPeerWays({ deadPeers: { tcp: false, otherNamespaces: "never" } });
   expect(ways).toMatchObject({ here: "iterators", elsewhere: "failing-sends" });
-  begin(ways);
-  program(0);
+  d.begin(ways);
+  d.program(17, "a");
   const all = await startClients();
   const sinceMs = Date.now();
-  program(1);
+  d.program(17, "b");
   await all.answered(["b"], sinceMs, 1_000);
   expect(all.errorsSince(sinceMs)).toEqual(["EPERM"]);
 });
@@ -217,8 +165,8 @@ test("a full table is read without holding up the event loop", async () => {
     data.setUint16(place * bytes + 40, 53, true); // frontend_port
     data.setUint8(place * bytes + 56, 17); // proto
   }
-  using active = bed.object.map("pt_active");
-  using btf = bed.object.btf();
+  using active = d.bed.object.map("pt_active");
+  using btf = d.bed.object.btf();
   using table = new FlowTable({ sockets, active }, btf);
   let turns = 0;
   const turn = setInterval(() => turns++, 0);

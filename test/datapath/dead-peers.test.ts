@@ -3,132 +3,30 @@
 // at no others.
 
 import { readdirSync, statSync } from "node:fs";
-import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { queryCgroup } from "libbpf-ts";
-import pino from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { DeadPeerWays } from "../../src/agent/dead-peer-ways.ts";
-import type { DeadPeerRun, DeadPeers } from "../../src/agent/dead-peers.ts";
 import { FailingSends } from "../../src/agent/failing-sends.ts";
-import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-peers.ts";
 import type { Unit } from "../../src/compile/unit.ts";
-import { Maps } from "../../src/datapath/maps.ts";
 import { quenchObject } from "../../src/datapath/object-file.ts";
 import { Quench } from "../../src/datapath/quench.ts";
 import { addressBytes } from "../../src/model/address.ts";
-import { Programmer } from "../../src/program/programmer.ts";
 import { eventually } from "../support/daemon.ts";
-import { UdpClients } from "../support/udp-client.ts";
 import { makeUnit } from "../support/units.ts";
-import type { Actor } from "./actor.ts";
-import { BACKENDS, Bed, type Place } from "./bed.ts";
+import { BACKENDS } from "./bed.ts";
+import { DeadPeersBed, KINDS, PORT, VIP } from "./dead-peers-bed.ts";
 import { SIZES } from "./hooks.ts";
 
-const VIP = { v4: "10.96.0.1", v6: "fd96::1" } as const;
-const PORT = 5353;
 const ROUNDS = 20;
 const WITHIN_MS = 1_000;
 
-const KINDS = [
-  { name: "AF_INET", socket: "4", family: "v4", mapped: "" },
-  { name: "AF_INET6", socket: "6", family: "v6", mapped: "" },
-  { name: "AF_INET6, IPv4 mapped", socket: "6", family: "v4", mapped: "::ffff:" },
-] as const;
-const TARGETS = KINDS.map(({ socket, family, mapped }) => ({
-  family: socket === "4" ? (4 as const) : (6 as const),
-  address: mapped + VIP[family],
-  port: 53,
-}));
-
-const ways = (way: DeadPeerWays["here"]): DeadPeerWays => ({ here: way, elsewhere: way, lists: true, reasons: [] });
-const log = pino({ level: "silent" });
-
-let bed: Bed;
-let server: Actor;
-let maps: Maps;
-let programmer: Programmer;
-let open: OpenDeadPeers | null = null;
-let runs: DeadPeerRun[] = [];
-const clients: UdpClients[] = [];
-const actors: Actor[] = [];
-
+let d: DeadPeersBed;
 beforeAll(async () => {
-  process.env["PORTOLAN_BPF_DIR"] ??= new URL("../../dist/bpf", import.meta.url).pathname;
-  bed = await Bed.create();
-  server = bed.outsider("host");
-  for (const family of ["v4", "v6"] as const) {
-    for (const [i, address] of BACKENDS[family].entries()) {
-      await server.do(`serve udp ${address} ${PORT} ${"abc"[i]}`, `serve tcp ${address} ${PORT} ${"abc"[i]}`);
-    }
-  }
+  d = await DeadPeersBed.create();
 });
-
-beforeEach(async () => {
-  maps = Maps.ofObject(bed.object);
-  programmer = await Programmer.start(maps, {
-    bindGuard: () => false,
-    onServing: (changes) => open?.deadPeers.changed(changes),
-  });
-  programmer.allowDeletes();
-});
-
-afterEach(async () => {
-  for (const client of clients.splice(0)) await client.stop();
-  for (const actor of actors.splice(0)) await actor.kill();
-  await open?.[Symbol.asyncDispose]();
-  open = null;
-  programmer.apply({ upserted: [], removed: [...programmer.units()].map(({ state }) => state.key) });
-  await programmer.settled();
-  maps.close();
-});
-
-afterAll(() => bed?.close());
-
-function begin(way: DeadPeerWays["here"] | DeadPeerWays, tcp = false): DeadPeers {
-  open = openDeadPeers({
-    config: { deadPeers: { tcp, otherNamespaces: "auto" }, mapSizes: { sockets: SIZES["pt_sockets"] ?? 0 } as never },
-    cgroup: bed.cgroup,
-    programs: bed,
-    ownerOf: programmer.ownerOf,
-    backend: (id) => maps.backend(id),
-    log,
-    ways: typeof way === "string" ? ways(way) : way,
-  });
-  runs = [];
-  open.deadPeers.observe((run) => runs.push(run));
-  return open.deadPeers;
-}
-
-/** Endpoints by their letters, "a" to "c", with the flags behind: "a", "b/s". */
-function program(protocol: 6 | 17, ...letters: readonly string[]): void {
-  const units = (["v4", "v6"] as const).map((family) =>
-    makeUnit({
-      name: "default/dns",
-      clusterIp: VIP[family],
-      port: 53,
-      protocol,
-      endpoints: letters.map((text) => {
-        const [letter = "", flags = "cs"] = text.split("/");
-        const address = BACKENDS[family]["abc".indexOf(letter)] ?? "";
-        return `${family === "v6" ? `[${address}]` : address}:${PORT}/${flags}`;
-      }),
-    }),
-  );
-  programmer.apply({ upserted: units, removed: [] });
-}
-
-function startActor(place: Place, served = true): Actor {
-  const actor = served ? bed.actor(place) : bed.outsider(place);
-  actors.push(actor);
-  return actor;
-}
-
-function startClients(place: Place, options = {}): UdpClients {
-  const client = new UdpClients({ netns: `${basename(bed.cgroup)}-${place}`, cgroup: bed.cgroup }, TARGETS, options);
-  clients.push(client);
-  return client;
-}
+beforeEach(() => d.set());
+afterEach(() => d.clear());
+afterAll(() => d?.close());
 
 /** Longer than a change needs to take effect on its sockets. */
 const SETTLE_MS = 700;
@@ -139,15 +37,15 @@ describe.each(WAYS)("by %s", (way) => {
   const error = way === "failing-sends" ? "EPERM" : "ECONNABORTED";
 
   test(`connected clients answer again within ${WITHIN_MS} ms, ${ROUNDS} of ${ROUNDS} times`, async () => {
-    const deadPeers = begin(way);
-    program(17, "a");
-    const all = [startClients("host"), startClients("pod")];
+    const deadPeers = d.begin(way);
+    d.program(17, "a");
+    const all = [d.clients("host"), d.clients("pod")];
     await Promise.all(all.map((client) => client.answered(["a"], 0)));
     const tookMs: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       const [now = "", before = ""] = round % 2 === 0 ? ["b", "a"] : ["a", "b"];
       const sinceMs = Date.now();
-      program(17, now);
+      d.program(17, now);
       for (const client of all) tookMs.push((await client.answered([now], sinceMs)) - sinceMs);
       if (round % 5 !== 4) continue;
       await sleep(Math.max(0, sinceMs + WITHIN_MS + 200 - Date.now()));
@@ -162,73 +60,73 @@ describe.each(WAYS)("by %s", (way) => {
   });
 
   test("a terminating endpoint keeps its sockets while it serves", async () => {
-    begin(way);
-    program(17, "a");
-    const client = startClients("pod");
+    d.begin(way);
+    d.program(17, "a");
+    const client = d.clients("pod");
     await client.answered(["a"], 0);
-    program(17, "a/s", "b");
+    d.program(17, "a/s", "b");
     await sleep(SETTLE_MS);
     expect([client.answerersSince(0), client.errorsSince(0)]).toEqual([["a"], []]);
     const sinceMs = Date.now();
-    program(17, "b");
+    d.program(17, "b");
     await client.answered(["b"], sinceMs, WITHIN_MS);
   });
 
   test("while nothing serves sockets stay; when something does again, they move", async () => {
-    const deadPeers = begin(way);
-    program(17, "a");
-    const client = startClients("pod");
+    const deadPeers = d.begin(way);
+    d.program(17, "a");
+    const client = d.clients("pod");
     await client.answered(["a"], 0);
-    program(17);
+    d.program(17);
     await sleep(SETTLE_MS);
     expect([client.answerersSince(0), client.errorsSince(0), deadPeers.status().stranded]).toEqual([["a"], [], 0]);
     const sinceMs = Date.now();
-    program(17, "b");
+    d.program(17, "b");
     await client.answered(["b"], sinceMs, WITHIN_MS);
   });
 
   test("sockets that an earlier agent left are found at the start", async () => {
-    program(17, "a");
-    const client = startClients("pod");
+    d.program(17, "a");
+    const client = d.clients("pod");
     await client.answered(["a"], 0);
-    program(17, "b");
+    d.program(17, "b");
     await sleep(SETTLE_MS);
     expect(client.answerersSince(0)).toEqual(["a"]);
     const sinceMs = Date.now();
-    begin(way).start(programmer.units());
+    d.begin(way).start(d.programmer.units());
     await client.answered(["b"], sinceMs, WITHIN_MS);
   });
 
   test("a Service that is deleted takes nobody along; made anew elsewhere it gets its clients back", async () => {
-    const deadPeers = begin(way);
-    program(17, "a");
-    const client = startClients("pod");
+    const deadPeers = d.begin(way);
+    d.program(17, "a");
+    const client = d.clients("pod");
     await client.answered(["a"], 0);
     const { runs: before } = deadPeers.status();
-    programmer.apply({ upserted: [], removed: [...programmer.units()].map(({ state }) => state.key) });
+    d.deleteAll();
     await sleep(SETTLE_MS);
     expect([client.answerersSince(0), client.errorsSince(0), deadPeers.status().runs]).toEqual([["a"], [], before]);
     const sinceMs = Date.now();
-    program(17, "b");
+    d.program(17, "b");
     await client.answered(["b"], sinceMs, WITHIN_MS);
   });
 
   test("a Service whose endpoints stay the same moves nobody", async () => {
-    const deadPeers = begin(way);
-    program(17, "a", "b");
-    const client = startClients("pod");
+    const deadPeers = d.begin(way);
+    d.program(17, "a", "b");
+    const client = d.clients("pod");
     await client.answered(["a", "b"], 0);
     const { runs: before } = deadPeers.status();
-    program(17, "a", "b/s");
-    program(17, "a/s", "b");
-    program(17, "a", "b", "c");
+    d.program(17, "a", "b/s");
+    d.program(17, "a/s", "b");
+    d.program(17, "a", "b", "c");
     await sleep(SETTLE_MS);
     expect([client.errorsSince(0), deadPeers.status().runs]).toEqual([[], before]);
   });
 
   test("sockets that are not on the lost endpoint by this Service are left alone", async () => {
-    begin(way);
-    program(17, "a");
+    d.begin(way);
+    d.program(17, "a");
     // Another Service with the same endpoint, which goes on.
     const other = makeUnit({
       name: "default/other",
@@ -237,8 +135,8 @@ describe.each(WAYS)("by %s", (way) => {
       protocol: 17,
       endpoints: [`${BACKENDS.v4[0]}:${PORT}`],
     });
-    programmer.apply({ upserted: [other], removed: [] });
-    const [inside, outside] = [startActor("pod"), startActor("pod", false)];
+    d.programmer.apply({ upserted: [other], removed: [] });
+    const [inside, outside] = [d.actor("pod"), d.actor("pod", false)];
     const direct = `${BACKENDS.v4[0]} ${PORT}`;
     for (const n of [1, 2, 3, 4, 5, 6]) await inside.do(`socket ${n} udp 4`);
     await inside.do(`connect 1 ${direct}`); // never by the Service
@@ -248,7 +146,7 @@ describe.each(WAYS)("by %s", (way) => {
     await inside.do(`sendto 5 ${VIP.v4} 53 x`, "recvfrom 5");
     await inside.do(`connect 6 ${VIP.v4} 53`, "unspec 6");
     await outside.do("socket 1 udp 4", `connect 1 ${direct}`);
-    program(17, "b");
+    d.program(17, "b");
     await sleep(SETTLE_MS);
     for (const n of [1, 2, 4]) expect(await inside.do(`send ${n} x`, `read ${n}`)).toBe("a:x");
     expect(await inside.do("send 3 x", "read 3")).toBe("c:x");
@@ -259,26 +157,26 @@ describe.each(WAYS)("by %s", (way) => {
   });
 
   test("a TCP connection stays", async () => {
-    begin(way);
-    program(6, "a");
-    const client = startActor("pod");
+    d.begin(way);
+    d.program(6, "a");
+    const client = d.actor("pod");
     await client.do("socket 1 tcp 4", `connect 1 ${VIP.v4} 53`, "read 1");
-    program(6, "b");
+    d.program(6, "b");
     await sleep(SETTLE_MS);
     expect(await client.ask("send 1 x")).toBe("ok");
-    expect(open?.deadPeers.status().runs).toBe(0);
+    expect(d.deadPeers.status().runs).toBe(0);
   });
 });
 
 describe.each(["iterators", "sock-diag"] as const)("TCP by %s", (way) => {
   test.each(KINDS)("$name: ended if asked for", async ({ socket, family, mapped }) => {
-    begin(way, true);
-    program(6, "a");
-    const client = startActor("pod");
+    d.begin(way, true);
+    d.program(6, "a");
+    const client = d.actor("pod");
     const direct = `${mapped}${BACKENDS[family][0]} ${PORT}`;
     await client.do(`socket 1 tcp ${socket}`, `connect 1 ${mapped}${VIP[family]} 53`, "read 1");
     await client.do(`socket 2 tcp ${socket}`, `connect 2 ${direct}`, "read 2");
-    program(6, "b");
+    d.program(6, "b");
     await eventually("the end", async () => ((await client.ask("read 1")) === "ECONNABORTED" ? true : undefined), {
       withinMs: WITHIN_MS,
     });
@@ -288,51 +186,51 @@ describe.each(["iterators", "sock-diag"] as const)("TCP by %s", (way) => {
 });
 
 test("changes in every turn of the event loop do not keep a socket waiting", async () => {
-  begin("iterators");
-  program(17, "a");
-  const client = startClients("pod");
+  d.begin("iterators");
+  d.program(17, "a");
+  const client = d.clients("pod");
   await client.answered(["a"], 0);
   const noise = (n: number): Unit =>
     makeUnit({ name: "default/noise", clusterIp: "10.96.0.9", protocol: 17, endpoints: [`10.1.0.${n % 200}:53`] });
   const sinceMs = Date.now();
   let turns = 0;
   const turn = (): void => {
-    programmer.apply({ upserted: [noise(++turns)], removed: [] });
+    d.programmer.apply({ upserted: [noise(++turns)], removed: [] });
     if (Date.now() < sinceMs + 600) setImmediate(turn);
   };
-  program(17, "b");
+  d.program(17, "b");
   turn();
   await client.answered(["b"], sinceMs, WITHIN_MS);
   await sleep(600);
   expect(turns).toBeGreaterThan(100);
-  expect(runs.length).toBeLessThan(20);
+  expect(d.runs.length).toBeLessThan(20);
   expect((await client.answered(["b"], sinceMs)) - sinceMs).toBeLessThan(500);
 });
 
 describe("what a client that does not care costs", () => {
   test("its socket is looked for a few times, and not for ever", async () => {
-    const deadPeers = begin("iterators");
-    program(17, "a");
-    const client = startClients("pod", { keep: true });
+    const deadPeers = d.begin("iterators");
+    d.program(17, "a");
+    const client = d.clients("pod", { keep: true });
     await client.answered(["a"], 0);
-    program(17, "b");
+    d.program(17, "b");
     await eventually("its end", () => (deadPeers.status().ended[4] === 2 ? true : undefined));
     await sleep(SETTLE_MS);
-    expect(runs.filter(({ ended }) => ended > 0)).toHaveLength(2);
+    expect(d.runs.filter(({ ended }) => ended > 0)).toHaveLength(2);
     expect(deadPeers.status()).toMatchObject({ stranded: 0, failure: null, failingEndpoints: 0 });
   });
 });
 
 describe("failing sends", () => {
-  const egress = (): number[] => queryCgroup(bed.cgroup, "cgroup_inet_egress").programIds;
+  const egress = (): number[] => queryCgroup(d.bed.cgroup, "cgroup_inet_egress").programIds;
 
   test("the program is there only while a socket needs it", async () => {
-    const deadPeers = begin("failing-sends");
-    program(17, "a");
-    const client = startClients("pod", { keep: true });
+    const deadPeers = d.begin("failing-sends");
+    d.program(17, "a");
+    const client = d.clients("pod", { keep: true });
     await client.answered(["a"], 0);
     expect(egress()).toEqual([]);
-    program(17, "b");
+    d.program(17, "b");
     await eventually("a failed send", () => (deadPeers.status().failedSends > 0 ? true : undefined));
     expect(egress()).toHaveLength(1);
     expect(deadPeers.status()).toMatchObject({ stranded: 3, failingEndpoints: 2 });
@@ -342,27 +240,27 @@ describe("failing sends", () => {
   });
 
   test("it goes when the endpoint serves again, and with the agent", async () => {
-    begin("failing-sends");
-    program(17, "a");
-    const client = startClients("pod", { keep: true });
+    d.begin("failing-sends");
+    d.program(17, "a");
+    const client = d.clients("pod", { keep: true });
     await client.answered(["a"], 0);
-    program(17, "b");
+    d.program(17, "b");
     await eventually("the program", () => (egress().length === 1 ? true : undefined));
-    program(17, "a", "b");
+    d.program(17, "a", "b");
     const sinceMs = Date.now();
     await eventually("no program", () => (egress().length === 0 ? true : undefined), { withinMs: 3_000 });
     await client.answered(["a"], sinceMs);
-    program(17, "b");
+    d.program(17, "b");
     await eventually("the program", () => (egress().length === 1 ? true : undefined));
-    await open?.[Symbol.asyncDispose]();
+    await d.end();
     expect(egress()).toEqual([]);
   });
 
   test("no endpoint's sends fail for longer than the time given", async () => {
     using quench = new Quench({
       objectFile: quenchObject(),
-      cgroup: bed.cgroup,
-      maps: (name) => bed.object.map(name),
+      cgroup: d.bed.cgroup,
+      maps: (name) => d.bed.object.map(name),
       constants: { sockets_mask: (SIZES["pt_sockets"] ?? 1) - 1 },
     });
     const sends = new FailingSends(quench, 200);
@@ -384,20 +282,20 @@ describe("failing sends", () => {
 
 test("nothing is left open", async () => {
   const files = (): number => readdirSync("/proc/self/fd").length;
-  program(17, "a");
-  const client = startClients("pod");
+  d.program(17, "a");
+  const client = d.clients("pod");
   await client.answered(["a"], 0);
-  await begin("sock-diag").stop();
-  await open?.[Symbol.asyncDispose]();
+  await d.begin("sock-diag").stop();
+  await d.end();
   const before = files();
   const inode = statSync("/proc/self/ns/net").ino;
   for (const [i, way] of [...WAYS, ...WAYS].entries()) {
-    begin(way);
+    d.begin(way);
     const sinceMs = Date.now();
     const now = i % 2 === 0 ? "b" : "a";
-    program(17, now);
+    d.program(17, now);
     await client.answered([now], sinceMs);
-    await open?.[Symbol.asyncDispose]();
+    await d.end();
   }
   expect(files()).toBe(before);
   expect(statSync("/proc/self/ns/net").ino).toBe(inode);
