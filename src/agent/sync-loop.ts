@@ -188,10 +188,7 @@ export class SyncLoop implements SourceSink {
   /** At first the oldest Services come first: those that claim a taken address then never held it for a moment. */
   #takeDirty(): void {
     const { store } = this.#parts;
-    const dirty = [...store.takeDirty()];
-    const age = (key: ServiceKey): number => store.getService(key)?.createdMs ?? 0;
-    if (!this.#synced) dirty.sort(([a], [b]) => age(a) - age(b) || (a < b ? -1 : 1));
-    for (const [key, receivedNs] of dirty) {
+    for (const [key, receivedNs] of this.#synced ? store.takeDirty() : oldestFirst(store)) {
       const since = this.#queue.get(key) ?? 0n;
       this.#queue.set(key, since === 0n || receivedNs < since ? receivedNs : since);
     }
@@ -226,4 +223,13 @@ export class SyncLoop implements SourceSink {
     const now = process.hrtime.bigint();
     for (const receivedNs of slice.values()) if (receivedNs !== 0n) latency.record(now - receivedNs);
   }
+}
+
+/** The Services to look at, and since when. Of tens of thousands each age is looked up once. */
+function oldestFirst(store: Store): (readonly [ServiceKey, bigint])[] {
+  const dirty = Array.from(store.takeDirty(), ([key, receivedNs]) => {
+    return { key, receivedNs, createdMs: store.getService(key)?.createdMs ?? 0 };
+  });
+  dirty.sort((a, b) => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1));
+  return dirty.map(({ key, receivedNs }) => [key, receivedNs]);
 }
