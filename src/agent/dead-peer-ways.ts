@@ -7,6 +7,7 @@ import { quenchProblem } from "../datapath/quench.ts";
 import { canListOverflow, iteratorProblem } from "../datapath/socket-iterators.ts";
 import { PROTOCOL } from "../model/types.ts";
 import { ownCapabilities } from "../node/kernel.ts";
+import { seesEveryProcess } from "../node/netns.ts";
 import { sockDiagProblem } from "../node/sock-diag.ts";
 import type { Finding } from "./finding.ts";
 
@@ -36,7 +37,8 @@ export function deadPeerWays({ deadPeers }: Pick<Config, "deadPeers">): DeadPeer
   const tells = quench === null ? "failing-sends" : "none";
   const here = ends ?? tells;
   const elsewhere = closed === null ? here : tells;
-  const reasons = [iterators, ends === null ? diag : null, closed, quench];
+  const hidden = closed === null && !seesEveryProcess() ? "pods are found by /run/netns alone: no hostPID" : null;
+  const reasons = [iterators, ends === null ? diag : null, closed, hidden, quench];
   const lists = canListOverflow(overflowObject());
   return { here, elsewhere, lists, reasons: reasons.filter((reason) => reason !== null) };
 }

@@ -45,6 +45,7 @@ export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
   const table = made.use(new FlowTable({ sockets, active }, btf));
   const iterators = ways.here === "iterators" ? made.use(new SocketIterators(killObject())) : null;
   const sends = new FailingSends(openQuench(parts), HOLD_MS);
+  made.defer(() => sends.stop());
   const everywhere = endsSockets(ways.elsewhere);
   const ender = new SocketEnder({ able: endsSockets(ways.here), iterators, everywhere });
   const overflow = ways.lists ? made.use(new OverflowList(overflowObject())) : null;

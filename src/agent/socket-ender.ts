@@ -67,7 +67,7 @@ export class SocketEnder {
     };
     if (!isDone()) await visit(search.named());
     if (!isDone()) await visit(await search.ofProcesses());
-    return { everywhere: failure === null && search.unreadable === 0, failure };
+    return { everywhere: failure === null && search.isComplete, failure };
   }
 
   async #endIn(netns: string | null, flows: readonly Flow[]): Promise<bigint[]> {

@@ -11,8 +11,13 @@ const NAMED = ["/run/netns", "/run/docker/netns"];
 /** Processes looked at in one turn of the event loop. */
 const SLICE = 64;
 
+/** Of the machine's first PID namespace (PROC_PID_INIT_INO): whoever lives there sees every process. */
+const FIRST_PID_NAMESPACE = "pid:[4026531836]";
+
 /** More than any node has. */
 const MOST = 4_096;
+
+export const seesEveryProcess = (): boolean => readlinkSync("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
 
 export class NamespaceSearch {
   readonly #known: Set<number>;
@@ -22,9 +27,12 @@ export class NamespaceSearch {
     this.#known = new Set([statSync("/proc/self/ns/net").ino]);
   }
 
-  /** Processes whose namespace could not be told (that takes CAP_SYS_PTRACE, for other users' processes). */
-  get unreadable(): number {
-    return this.#unreadable;
+  /**
+   * Whether nothing can have been missed, once both kinds have been asked for. Of other users' processes it takes
+   * CAP_SYS_PTRACE to tell the namespace, and the host's PID namespace to see them at all.
+   */
+  get isComplete(): boolean {
+    return this.#unreadable === 0 && seesEveryProcess();
   }
 
   /** Those that have a name: every pod's, where /run/netns is the node's own. None is given twice by one search. */
