@@ -4,7 +4,7 @@
 // it is asked for: what is compared with it before the event loop turns again is compared with the present.
 
 import type { ExtentWord } from "./extent.ts";
-import type { BackendRow, FrontendKey, FrontendRow, NameRow } from "./port.ts";
+import type { BackendRow, FrontendKey, FrontendRow, MapPort, NameRow } from "./port.ts";
 
 export interface StoredFrontend extends FrontendRow {
   /** The key, where it has bytes set that no key of portolan's has: such a row can only be deleted by them. */
@@ -42,4 +42,8 @@ export interface BackendIdentity {
   readonly serviceId: number;
   readonly generation: number;
   readonly flags: number;
+}
+
+export interface AuditedMaps extends MapPort {
+  readonly audit: AuditPort;
 }

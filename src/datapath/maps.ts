@@ -3,21 +3,12 @@
 
 import { type BpfError, BpfMap, type BpfObject, Btf, gracePeriod, type MmapView } from "libbpf-ts";
 import { AddressBits } from "./address-bits.ts";
-import type { AuditPort } from "./audit-port.ts";
+import type { AuditedMaps, AuditPort } from "./audit-port.ts";
 import { BackendArray } from "./backend-array.ts";
 import { FrontendCodec, NameCodec, NodeAddressCodec, SourceRangeCodec } from "./codecs.ts";
 import { checkEnums, type Layout, LayoutError, structLayout } from "./layout.ts";
 import { MapAudit } from "./map-audit.ts";
-import type {
-  BackendRow,
-  Capacity,
-  FrontendKey,
-  FrontendRow,
-  MapPort,
-  NameRow,
-  ServiceRow,
-  SourceRange,
-} from "./port.ts";
+import type { BackendRow, Capacity, FrontendKey, FrontendRow, NameRow, ServiceRow, SourceRange } from "./port.ts";
 
 /** Every pinned map of schema v1. */
 export const MAP_NAMES = [
@@ -58,7 +49,7 @@ const FULL: ReadonlySet<string> = new Set(["E2BIG", "ENOSPC"]);
 /** Writes failing in the middle of a batch say how far they got. */
 type BatchError = BpfError & { readonly count?: number };
 
-export class Maps implements MapPort, Disposable {
+export class Maps implements AuditedMaps, Disposable {
   readonly capacity: Capacity;
   readonly audit: AuditPort;
   readonly #handles: Readonly<Record<Programmed, BpfMap>>;

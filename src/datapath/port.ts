@@ -3,7 +3,6 @@
 // to make single writes fail or to stop after one. Every call is one store, one syscall or one batch; none has an order of its own.
 
 import type { Family, Protocol } from "../model/types.ts";
-import type { AuditPort } from "./audit-port.ts";
 
 export interface Capacity {
   /** Usable ids are 1 … n-1: id 0 is never given out. */
@@ -65,7 +64,6 @@ export interface MapPort {
   readonly capacity: Capacity;
   /** Single writes since the port was opened, a batch counting its rows. */
   readonly writes: number;
-  readonly audit: AuditPort;
 
   setName(serviceId: number, name: NameRow): void;
   /** Batch of setName; as putFrontends: returns how many of the first were written. */

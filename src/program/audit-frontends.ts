@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows of pt_frontends: those that are nobody's go, those that were changed or deleted come back.
 
-import type { StoredFrontend } from "../datapath/audit-port.ts";
-import type { FrontendRow, MapPort } from "../datapath/port.ts";
+import type { AuditedMaps, StoredFrontend } from "../datapath/audit-port.ts";
+import type { FrontendRow } from "../datapath/port.ts";
 import { formatAddress } from "../model/address.ts";
 import type { Findings } from "./findings.ts";
 import { anyPortRow, type FrontendTable, rowFor, specOf } from "./frontend-table.ts";
@@ -10,7 +10,7 @@ import { anyPortRow, type FrontendTable, rowFor, specOf } from "./frontend-table
 /** Rows looked up in one step. */
 const ROWS = 256;
 
-export function* auditFrontends(port: MapPort, table: FrontendTable, findings: Findings): Generator<void> {
+export function* auditFrontends(port: AuditedMaps, table: FrontendTable, findings: Findings): Generator<void> {
   let known = 0;
   for (const batch of port.audit.frontendBatches()) {
     for (const row of batch) if (auditRow(port, { table, row, findings })) known++;
@@ -21,7 +21,7 @@ export function* auditFrontends(port: MapPort, table: FrontendTable, findings: F
 
 /** Whether there is to be such a row. */
 function auditRow(
-  port: MapPort,
+  port: AuditedMaps,
   { table, row, findings }: { table: FrontendTable; row: StoredFrontend; findings: Findings },
 ): boolean {
   const wanted = row.stray === null ? wantedRow(table, row) : null;
@@ -51,7 +51,7 @@ function wantedRow(table: FrontendTable, row: FrontendRow): FrontendRow | "as it
   return owned.owner.serviceId === 0 ? "as it is" : rowFor(owned.row, owned.owner.serviceId);
 }
 
-function* auditMissing(port: MapPort, table: FrontendTable, findings: Findings): Generator<void> {
+function* auditMissing(port: AuditedMaps, table: FrontendTable, findings: Findings): Generator<void> {
   let left = ROWS;
   for (const row of wantedRows(table)) {
     if (!port.audit.hasFrontend(row)) findings.mend("frontend", textOf(row), () => port.putFrontend(row));

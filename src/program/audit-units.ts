@@ -2,7 +2,7 @@
 // One unit's backends, slots and words as the maps have them; and the ids that no unit has.
 
 import { ENDPOINT_STRIDE } from "../compile/unit.ts";
-import type { MapPort } from "../datapath/port.ts";
+import type { AuditedMaps } from "../datapath/audit-port.ts";
 import { formatAddress } from "../model/address.ts";
 import type { Findings } from "./findings.ts";
 import { BrokenPicture, type Picture } from "./picture.ts";
@@ -19,7 +19,7 @@ export interface UnitAudit {
 }
 
 /** What leads to nothing first: a backend is right before a slot leads to it, slots are before their word does. */
-export function auditUnit(port: MapPort, audit: UnitAudit): void {
+export function auditUnit(port: AuditedMaps, audit: UnitAudit): void {
   const { state, picture, findings } = audit;
   const { serviceId, key } = state;
   if (serviceId === 0) return;
@@ -43,7 +43,7 @@ export function auditUnit(port: MapPort, audit: UnitAudit): void {
   );
 }
 
-function auditBackend(port: MapPort, { state, picture, findings }: UnitAudit, index: number): void {
+function auditBackend(port: AuditedMaps, { state, picture, findings }: UnitAudit, index: number): void {
   const { serviceId, endpoints, protocol } = state;
   const id = state.backendIds[index] ?? 0;
   if (!picture.backendIds.isTaken(id)) throw new BrokenPicture(`${state.key} has backend id ${id}, which is free`);
@@ -59,7 +59,7 @@ function auditBackend(port: MapPort, { state, picture, findings }: UnitAudit, in
 }
 
 /** Each member stands in one slot, in any order: members that are missing take the places of what is none. */
-function auditSlots(port: MapPort, { state, findings }: UnitAudit, set: SetName): void {
+function auditSlots(port: AuditedMaps, { state, findings }: UnitAudit, set: SetName): void {
   const { base, count } = state.extents[set];
   if (count === 0) return;
   const slots = port.slots(base, count);
@@ -88,7 +88,7 @@ function isInOrder(slots: Uint32Array, { endpoints, backendIds }: UnitState, set
 }
 
 /** Nobody is led to these; but whoever leads there, or takes them next, must find them out of use. */
-export function* auditUnusedIds(port: MapPort, picture: Picture, findings: Findings): Generator<void> {
+export function* auditUnusedIds(port: AuditedMaps, picture: Picture, findings: Findings): Generator<void> {
   const { backends, serviceIds } = picture;
   for (let id = 1; id < Math.min(backends.end, port.capacity.backends); id++) {
     if (id % IDS === 0) yield;

@@ -3,7 +3,7 @@
 // names, backends, slots, words, source ranges, rows. It never meets a change that is under way: apply() runs in one turn of the event
 // loop, and so does each step here, which compares what it has just read with the picture of this moment.
 
-import type { MapPort } from "../datapath/port.ts";
+import type { AuditedMaps } from "../datapath/audit-port.ts";
 import { auditFrontends } from "./audit-frontends.ts";
 import { auditRanges } from "./audit-ranges.ts";
 import { auditUnit, auditUnusedIds } from "./audit-units.ts";
@@ -21,11 +21,11 @@ interface Clean {
 }
 
 export class Audit {
-  readonly #port: MapPort;
+  readonly #port: AuditedMaps;
   readonly #picture: Picture;
   #clean: Clean | null = null;
 
-  constructor(port: MapPort, picture: Picture) {
+  constructor(port: AuditedMaps, picture: Picture) {
     this.#port = port;
     this.#picture = picture;
   }

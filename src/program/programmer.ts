@@ -4,7 +4,9 @@
 // units that go; after a grace period (grace.ts) what they held. A unit is programmed whole or stays as it was, pending
 // with a reason.
 
+import { setImmediate as turn } from "node:timers/promises";
 import type { Unit, UnitDelta } from "../compile/unit.ts";
+import type { AuditedMaps } from "../datapath/audit-port.ts";
 import type { MapPort } from "../datapath/port.ts";
 import { ExtentAllocator, IdAllocator } from "./allocator.ts";
 import { Audit } from "./audit.ts";
@@ -13,7 +15,7 @@ import { type BindGuard, FrontendTable } from "./frontend-table.ts";
 import { alsoRetired, nothingRetired, Quarantine, type Retired } from "./grace.ts";
 import { type NodeAddress, NodeAddressWriter } from "./node-addresses.ts";
 import { type Change, Planner, type Resources } from "./planner.ts";
-import { type Recovered, readUnits } from "./recover.ts";
+import { type Recovered, readingUnits } from "./recover.ts";
 import { isFull, RowWriter } from "./row-writer.ts";
 import { type FindOwner, type ServingChange, servingChange } from "./serving.ts";
 import { SourceRangeWriter } from "./source-ranges.ts";
@@ -54,6 +56,8 @@ interface Round {
 }
 
 const NAMES_BATCH = 4096;
+/** Of reading at the start. */
+const SLICE_MS = 10;
 
 export class Programmer {
   readonly audit: Audit;
@@ -85,13 +89,13 @@ export class Programmer {
    * Adopts what the maps hold. Waits for one grace period first unless the maps are untouched: lookups of a former
    * agent's time may still be under way in what now looks free. Rejects with BpfError if there is none to be had.
    */
-  static async start(port: MapPort, options: ProgrammerOptions): Promise<Programmer> {
-    const found = readUnits(port);
+  static async start(port: AuditedMaps, options: ProgrammerOptions): Promise<Programmer> {
+    const found = await readInSlices(port);
     if (!found.virgin) await port.grace();
     return new Programmer(port, found, options);
   }
 
-  private constructor(port: MapPort, found: Recovered, options: ProgrammerOptions) {
+  private constructor(port: AuditedMaps, found: Recovered, options: ProgrammerOptions) {
     this.#port = port;
     this.#options = options;
     this.#units = new Map(found.units);
@@ -420,6 +424,18 @@ export class Programmer {
     if (![...this.#pending.values()].some(({ full }) => full)) return;
     const report = this.apply({ upserted: [], removed: [] }, this.#more);
     this.#options.onRetry?.(report);
+  }
+}
+
+/** Much is read while nothing else has to wait for it. */
+async function readInSlices(port: MapPort): Promise<Recovered> {
+  const reading = readingUnits(port);
+  for (let startMs = performance.now(); ; ) {
+    const step = reading.next();
+    if (step.done) return step.value;
+    if (performance.now() - startMs < SLICE_MS) continue;
+    await turn();
+    startMs = performance.now();
   }
 }
 

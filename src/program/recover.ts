@@ -46,18 +46,36 @@ interface Backends {
   readonly any: boolean;
 }
 
-/** Units whose name is lost, or taken by another id, are kept under "#ID" until they may be deleted. */
+/** Units and backends that are read in one step. */
+const UNITS = 256;
+const BACKENDS = 1 << 14;
+
+/** readingUnits() to its end. */
 export function readUnits(port: MapPort): Recovered {
+  const reading = readingUnits(port);
+  for (;;) {
+    const step = reading.next();
+    if (step.done) return step.value;
+  }
+}
+
+/**
+ * Some milliseconds at a time, while nobody else writes. Units whose name is lost, or taken by another id, are kept under
+ * "#ID" until they may be deleted.
+ */
+export function* readingUnits(port: MapPort): Generator<void, Recovered> {
   const names = new Map<number, NameRow>();
   const strayNames: number[] = [];
   for (const [id, name] of port.names()) {
     if (id > 0 && id < port.capacity.services) names.set(id, name);
     else strayNames.push(id);
   }
+  yield;
   const { rows, anyPort } = readRows(port);
+  yield;
   const { ranges, strayRanges } = readRanges(port);
   const ids = [...new Set([...names.keys(), ...rows.keys(), ...ranges.keys()])];
-  const backends = readBackends(port, new Set(ids));
+  const backends = yield* readBackends(port, new Set(ids));
   const units = new Map<string, UnitState>();
   for (const id of preferred(ids, rows)) {
     const unit = readUnit(port, id, {
@@ -68,6 +86,7 @@ export function readUnits(port: MapPort): Recovered {
     });
     const key = unit.key === "" || units.has(unit.key) ? `#${id}` : unit.key;
     units.set(key, { ...unit, key });
+    if (units.size % UNITS === 0) yield;
   }
   dropOverlaps(units.values(), port.capacity.slots);
   return {
@@ -121,13 +140,14 @@ function readRanges(port: MapPort): { ranges: Map<number, string[]>; strayRanges
 }
 
 /** A live backend has an even generation, flags, and a service that is there. */
-function readBackends(port: MapPort, services: ReadonlySet<number>): Backends {
+function* readBackends(port: MapPort, services: ReadonlySet<number>): Generator<void, Backends> {
   const byService = new Map<number, number[]>();
   const stray: number[] = [];
   const counted: number[] = [];
   let any = false;
   for (const id of port.usedBackends()) {
     any = true;
+    if (id % BACKENDS === 0) yield;
     const service = port.backendService(id);
     const flags = port.backendFlags(id);
     if (isRetired(port.backendGeneration(id)) && flags === 0) {
