@@ -9,10 +9,11 @@ import { ControlPlane } from "../support/kube.ts";
 import { markerArrived, markerNamespace, markerObjects } from "../support/marker.ts";
 import { Portolan } from "../support/portolan.ts";
 import type { Manifest, ObjectReference } from "../support/scenario.ts";
-import { API_ADDRESS, apiNetwork, NODE_ADDRESSES, POD_RANGES, removeAbandoned, World } from "../support/world.ts";
+import { World } from "../support/world.ts";
+import { API_ADDRESS, apiNetwork, NODE_ADDRESSES, removeAbandoned } from "../support/world-network.ts";
 import { ApiClient, type ApiObject } from "./api-client.ts";
 import { clusterObject } from "./cluster-object.ts";
-import { startKubeProxy } from "./kube-proxy.ts";
+import { proxyConfiguration, startKubeProxy } from "./kube-proxy.ts";
 
 const PREFIX = "pt-diff";
 export const NODE = "node-a";
@@ -84,14 +85,7 @@ export class Cluster {
     if (proxy === "portolan") {
       const portolan = await Portolan.create(world);
       this.#portolan = portolan;
-      await portolan.start({
-        apiVersion: "portolan.io/v1alpha1",
-        kind: "PortolanConfiguration",
-        mode: "nftables",
-        kubeconfig: plane.agentKubeconfig,
-        hostnameOverride: NODE,
-        clusterCidrs: POD_RANGES,
-      });
+      await portolan.start(proxyConfiguration("nftables", plane.agentKubeconfig, NODE));
     } else await startKubeProxy(world, proxy, plane, NODE);
   }
 

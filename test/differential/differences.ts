@@ -53,7 +53,6 @@ export const PORTOLAN_DIFFERS: readonly Difference[] = [
     ...{ kinds: ["LoadBalancer"], caller: "pod", scenarios: /^source-ranges/ },
     ...{ nftables: /^(refused$|\[?[0-9a-f]+[.:]|one of )/, other: SILENT },
   },
-  { what: "NodePort on loopback", kinds: ["NodePort on loopback"], nftables: REFUSED, other: ANSWERED },
   {
     what: "endpoints in 0/8, 127/8, 169.254/16, 224/4, 240/4, ::, ::1, fe80::/10, ff00::/8, IPv4-mapped ones, and Service addresses as endpoints",
     kinds: ["ClusterIP", "caller's address"],

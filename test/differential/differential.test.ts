@@ -78,6 +78,23 @@ test.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("%s",
   if (unexplained.length > 0) throw new Error(unexplained.join("\n"));
 });
 
+test("what no entry allows is unexplained", () => {
+  const twin = new ComparisonTally();
+  const [check] = planChecks(["a/b TCP 10.96.0.10:80 ClusterIP cluster=10.244.1.2:8080"], {
+    answering: [],
+    seen: new Set(),
+  });
+  if (check === undefined) throw new Error("nothing was planned");
+  const outcomes: Outcomes = { portolan: "refused", nftables: "10.244.1.2:8080", iptables: "silent" };
+  twin.begin("twin");
+  twin.add("step", check, { ...outcomes, portolan: outcomes.nftables, iptables: outcomes.nftables });
+  expect(twin.unexplained).toEqual([]);
+  twin.add("step", check, outcomes);
+  expect(twin.unexplained).toHaveLength(2);
+  expect(ComparisonTally.settled("twin", check, outcomes)).toBe(false);
+  expect(twin.unused()).not.toEqual([]);
+});
+
 test("at least 150 checks in 40 scenarios were compared, and every allowed difference was met", () => {
   console.log(tally.report());
   expect(tally.rows.length).toBeGreaterThanOrEqual(40);

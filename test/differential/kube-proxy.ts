@@ -6,7 +6,8 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Daemon } from "../support/daemon.ts";
 import { type ControlPlane, kubeBinaries } from "../support/kube.ts";
-import { POD_RANGES, type World } from "../support/world.ts";
+import type { World } from "../support/world.ts";
+import { POD_RANGES } from "../support/world-network.ts";
 
 export type ProxyMode = "nftables" | "iptables";
 

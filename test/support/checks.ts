@@ -6,7 +6,7 @@ import { BlockList } from "node:net";
 import type { ProtocolName, Style, Target } from "./actor.ts";
 import { type LineFrontend, parseFrontendLine, type RoleWord, type SetWord } from "./frontend-line.ts";
 import { place } from "./scenario.ts";
-import { isPodAddress, NODE_ADDRESSES, POD_ADDRESSES, SECOND_ADDRESSES } from "./world.ts";
+import { isPodAddress, NODE_ADDRESSES, POD_ADDRESSES, SECOND_ADDRESSES } from "./world-network.ts";
 
 export type Caller = "host" | "pod";
 
@@ -41,6 +41,8 @@ export interface Check {
 
 /** No Service of a scenario has this port. */
 const UNKNOWN_PORT = 64_999;
+/** Beside the pods' addresses. */
+const ALWAYS: readonly string[] = [...NODE_ADDRESSES, ...SECOND_ADDRESSES];
 const LOOPBACK = ["127.0.0.1", "::1"] as const;
 
 const OTHER: Readonly<Record<ProtocolName, ProtocolName>> = { TCP: "UDP", UDP: "TCP" };
@@ -176,7 +178,7 @@ function* besidesOf({ role, protocol, address, port }: LineFrontend, answering: 
   if (role !== "ClusterIP") {
     const target = { address, port: UNKNOWN_PORT };
     // No proxy's business, but that of whoever has the address.
-    const expected = answering.includes(address) || isPodAddress(address) ? "reject" : "drop";
+    const expected = isPodAddress(address) || [...answering, ...ALWAYS].includes(address) ? "reject" : "drop";
     yield { kind: "unknown port of an external address", protocol, target, expected };
     return;
   }

@@ -6,7 +6,8 @@ import { isIPv6 } from "node:net";
 import type { Tally } from "./actor.ts";
 import type { Check } from "./checks.ts";
 import type { SetWord } from "./frontend-line.ts";
-import { POD_ADDRESSES, type World } from "./world.ts";
+import type { World } from "./world.ts";
+import { POD_ADDRESSES } from "./world-network.ts";
 
 export const REFUSED = "refused";
 export const SILENT = "silent";

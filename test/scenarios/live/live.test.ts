@@ -8,10 +8,17 @@ import { planChecks } from "../../support/checks.ts";
 import { markerArrived, markerObjects } from "../../support/marker.ts";
 import { expectedOutcome } from "../../support/outcome.ts";
 import { Portolan } from "../../support/portolan.ts";
-import { loadScenarios, type Manifest, type Scenario, type ScenarioStep } from "../../support/scenario.ts";
+import {
+  loadScenarios,
+  type Manifest,
+  parseScenario,
+  type Scenario,
+  type ScenarioStep,
+} from "../../support/scenario.ts";
 import { endpointListeners } from "../../support/scenario-endpoints.ts";
 import { runStep, Trial } from "../../support/trial.ts";
-import { NODE_ADDRESSES, removeAbandoned, World } from "../../support/world.ts";
+import { World } from "../../support/world.ts";
+import { NODE_ADDRESSES, removeAbandoned } from "../../support/world-network.ts";
 import { LiveApi } from "./api.ts";
 
 const PREFIX = "pt-live";
@@ -86,6 +93,47 @@ test.each(scenarios.map((scenario) => [scenario.name, scenario] as const))("%s",
     expect(found, step.name).toEqual(wanted);
     made += checks.length;
   }
+});
+
+/** A Service with two endpoints, without affinity, and one without any. */
+const told = parseScenario(
+  "told",
+  `
+steps:
+  - name: two Services
+    apply:
+      - { kind: Service, metadata: { name: web }, spec: { clusterIP: 10.96.0.10, ports: [{ name: http, port: 80 }] } }
+      - { kind: Service, metadata: { name: none }, spec: { clusterIP: 10.96.0.11, ports: [{ name: http, port: 80 }] } }
+      - kind: EndpointSlice
+        metadata: { name: web-1, labels: { kubernetes.io/service-name: web } }
+        addressType: IPv4
+        ports: [{ name: http, port: 8080 }]
+        endpoints: [{ addresses: [10.244.1.2] }, { addresses: [10.244.2.2] }]
+    expect: ""
+`,
+)[0] as Scenario;
+
+test.each([
+  ["one endpoint too few", "default/web:http TCP 10.96.0.10:80 ClusterIP cluster=10.244.1.2:8080"],
+  [
+    "one too many",
+    "default/web:http TCP 10.96.0.10:80 ClusterIP cluster=10.244.1.2:8080,10.244.2.2:8080,10.244.2.3:8080",
+  ],
+  ["a refusal that is none", "default/web:http TCP 10.96.0.10:80 ClusterIP cluster=reject"],
+  ["silence that is none", "default/web:http TCP 10.96.0.10:80 ClusterIP cluster=drop"],
+  [
+    "affinity that is none",
+    "default/web:http TCP 10.96.0.10:80 ClusterIP cluster=10.244.1.2:8080,10.244.2.2:8080 affinity=60",
+  ],
+  ["an answer that is none", "default/none:http TCP 10.96.0.11:80 ClusterIP cluster=10.244.1.2:8080"],
+])("a line with %s is noticed", async (_, line) => {
+  await configure(told);
+  await clear(told);
+  await world.setAddresses([], endpointListeners(told));
+  for (const step of told.steps) await tell(step, told);
+  const checks = planChecks([line], { answering: [], seen: new Set() }).filter(({ kind }) => kind === "ClusterIP");
+  const outcomes = await runStep([new Trial(world)], checks, () => true);
+  expect([...outcomes].filter(([check, [outcome]]) => outcome !== expectedOutcome(check))).not.toEqual([]);
 });
 
 test("the scenarios made many checks", () => {
