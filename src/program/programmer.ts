@@ -4,7 +4,6 @@
 // units that go; after a grace period (grace.ts) what they held. A unit is programmed whole or stays as it was, pending
 // with a reason.
 
-import { setImmediate as turn } from "node:timers/promises";
 import type { Unit, UnitDelta } from "../compile/unit.ts";
 import type { AuditedMaps } from "../datapath/audit-port.ts";
 import type { MapPort } from "../datapath/port.ts";
@@ -12,14 +11,15 @@ import { ExtentAllocator, IdAllocator } from "./allocator.ts";
 import { Audit } from "./audit.ts";
 import { BackendBook } from "./backend-book.ts";
 import { type BindGuard, FrontendTable } from "./frontend-table.ts";
-import { alsoRetired, nothingRetired, Quarantine, type Retired } from "./grace.ts";
+import { alsoRetired, nothingRetired, Quarantine } from "./grace.ts";
 import { type NodeAddress, NodeAddressWriter } from "./node-addresses.ts";
 import { type Change, Planner, type Resources } from "./planner.ts";
-import { type Recovered, readingUnits } from "./recover.ts";
+import { type Recovered, readInSlices } from "./recover.ts";
+import { newRound, type Pending, pendingUnit, type Round } from "./round.ts";
 import { isFull, RowWriter } from "./row-writer.ts";
 import { type FindOwner, type ServingChange, servingChange } from "./serving.ts";
 import { SourceRangeWriter } from "./source-ranges.ts";
-import type { ApplyReport, PendingUnit, ProgrammerStatus, UnitStatus } from "./status.ts";
+import type { ApplyReport, ProgrammerStatus, UnitStatus } from "./status.ts";
 import type { Extent, UnitState } from "./unit-state.ts";
 import { UnitWriter } from "./unit-writer.ts";
 
@@ -31,33 +31,7 @@ export interface ProgrammerOptions {
   readonly onServing?: (changes: readonly ServingChange[]) => void;
 }
 
-interface Pending {
-  /** null: it is to be removed. */
-  readonly unit: Unit | null;
-  readonly name: string;
-  readonly reason: string;
-  /** Worth another try only after something was freed. */
-  readonly full: boolean;
-  readonly sinceMs: number;
-}
-
-/** One apply() in the making. */
-interface Round {
-  readonly changes: Change[];
-  readonly refused: PendingUnit[];
-  /** What was in use and is not, and what was tried in vain. */
-  readonly retired: Retired;
-  readonly reverted: Retired;
-  readonly serving: ServingChange[];
-  added: number;
-  changed: number;
-  removed: number;
-  unchanged: number;
-}
-
 const NAMES_BATCH = 4096;
-/** Of reading at the start. */
-const SLICE_MS = 10;
 
 export class Programmer {
   readonly audit: Audit;
@@ -104,14 +78,9 @@ export class Programmer {
       backends: new IdAllocator(port.capacity.backends),
       slots: new ExtentAllocator(port.capacity.slots),
     };
-    const { bindGuard } = options;
     this.#ranges = new SourceRangeWriter(port);
-    this.#planner = new Planner(port, {
-      table: this.#table,
-      resources: this.#resources,
-      ranges: this.#ranges,
-      bindGuard,
-    });
+    const parts = { table: this.#table, resources: this.#resources, ranges: this.#ranges };
+    this.#planner = new Planner(port, { ...parts, bindGuard: options.bindGuard });
     this.#rows = new RowWriter(port, this.#table);
     this.#backends = new BackendBook(port);
     this.#writer = new UnitWriter(port, this.#backends);
@@ -425,34 +394,4 @@ export class Programmer {
     const report = this.apply({ upserted: [], removed: [] }, this.#more);
     this.#options.onRetry?.(report);
   }
-}
-
-/** Much is read while nothing else has to wait for it. */
-async function readInSlices(port: MapPort): Promise<Recovered> {
-  const reading = readingUnits(port);
-  for (let startMs = performance.now(); ; ) {
-    const step = reading.next();
-    if (step.done) return step.value;
-    if (performance.now() - startMs < SLICE_MS) continue;
-    await turn();
-    startMs = performance.now();
-  }
-}
-
-function newRound(): Round {
-  return {
-    changes: [],
-    refused: [],
-    retired: nothingRetired(),
-    reverted: nothingRetired(),
-    serving: [],
-    added: 0,
-    changed: 0,
-    removed: 0,
-    unchanged: 0,
-  };
-}
-
-function pendingUnit(key: string, { unit, name, reason, full, sinceMs }: Pending): PendingUnit {
-  return { key, name, action: unit === null ? "remove" : "program", reason, capacity: full, sinceMs };
 }

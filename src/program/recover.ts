@@ -2,6 +2,7 @@
 // The maps read back into units: what an agent adopts at its start and what the command line shows without one.
 // Reads only. Whatever a crash after any single store, or someone's hand, left behind is told apart here.
 
+import { setImmediate as turn } from "node:timers/promises";
 import { ENDPOINT_STRIDE, unitKey } from "../compile/unit.ts";
 import { parseExtentWord } from "../datapath/extent.ts";
 import { ALGORITHM } from "../datapath/layout.ts";
@@ -49,6 +50,7 @@ interface Backends {
 /** Units and backends that are read in one step. */
 const UNITS = 256;
 const BACKENDS = 1 << 14;
+const SLICE_MS = 10;
 
 /** readingUnits() to its end. */
 export function readUnits(port: MapPort): Recovered {
@@ -56,6 +58,18 @@ export function readUnits(port: MapPort): Recovered {
   for (;;) {
     const step = reading.next();
     if (step.done) return step.value;
+  }
+}
+
+/** Much is read while nothing else has to wait for it. */
+export async function readInSlices(port: MapPort): Promise<Recovered> {
+  const reading = readingUnits(port);
+  for (let startMs = performance.now(); ; ) {
+    const step = reading.next();
+    if (step.done) return step.value;
+    if (performance.now() - startMs < SLICE_MS) continue;
+    await turn();
+    startMs = performance.now();
   }
 }
 
