@@ -16,6 +16,8 @@ const HEADER_TIMEOUT_MS = 30_000;
 const TCP_KEEPALIVE_MS = 15_000;
 /** A Retry-After beyond this is not believed. */
 const MAX_RETRY_AFTER_MS = 120_000;
+/** What is said of an error is waited for this long. */
+const STATUS_TIMEOUT_MS = 5_000;
 const MAX_STATUS_BYTES = 64 * 1024;
 
 export interface ApiClientOptions {
@@ -71,7 +73,8 @@ export class ApiClient {
     const response = await this.#send(url, login, ask, true);
     if (response.statusCode === 200) return response;
     if (response.statusCode === 401) this.#credentials.invalidate();
-    throw await statusError(response);
+    const cancel = this.#clock.after(STATUS_TIMEOUT_MS, () => response.destroy(), false);
+    throw await statusError(response).finally(cancel);
   }
 
   /** Sends a change; answers with the status, whatever it is, and reads nothing more. Throws UnreachableError. */

@@ -26,6 +26,20 @@ test("LIST or watch-list 500: tried again for ever, in growing steps, and says w
   await world.expectLive();
 });
 
+test("an error whose text never ends is one all the same", async () => {
+  world.server.intercept = ({ resource }, response) => {
+    if (resource !== "services") return false;
+    response.writeHead(500, { "Content-Length": "1000" }).write("half of a sen");
+    return true;
+  };
+  const started = await world.start();
+  await world.sink.until(() => world.server.count("watch-list", "services") >= 2);
+  expect(started.status()).toMatchObject({ state: "starting", reason: expect.stringContaining("500 half of a sen") });
+  world.server.intercept = null;
+  await world.sink.until(() => world.sink.completed);
+  await world.expectLive();
+});
+
 test("watch 500 after a watch that was well: the steps grow all the same, then the same version goes on", async () => {
   await world.startSynced();
   await world.expectLive();
