@@ -54,11 +54,11 @@ export const whole = (least: number, most: number) =>
 const MOST_SECONDS = 100 * 365 * 86_400;
 
 /** Seconds, fractions too. */
-export const seconds = (least: number) =>
+export const seconds = (least: number, most = MOST_SECONDS) =>
   v.pipe(
     v.number(),
     v.minValue(least, least === 0 ? "must not be negative" : `must be ${least} or more`),
-    v.maxValue(MOST_SECONDS, `must be ${MOST_SECONDS} or less`),
+    v.maxValue(most, `must be ${most} or less`),
   );
 
 export const absolutePath = v.pipe(v.string(), v.startsWith("/", "must be an absolute path"));

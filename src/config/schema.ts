@@ -128,7 +128,8 @@ const operation = {
   syncPeriodSec: v.nullish(seconds(0.001), 30),
   minSyncPeriodSec: v.nullish(seconds(0), 1),
   configSyncPeriodSec: v.nullish(seconds(0.001), 900),
-  auditPeriodSec: v.nullish(seconds(1), 30),
+  /** Well below the 24 days that a timer can wait. */
+  auditPeriodSec: v.nullish(seconds(1, 86_400), 30),
   confirmMassDeletion: v.nullish(v.boolean(), true),
   bindAddress: v.nullish(address, "0.0.0.0"),
   bindAddressHardFail: v.nullish(v.boolean(), false),

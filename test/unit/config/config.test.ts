@@ -96,6 +96,13 @@ logLevel: loud
   expect(problems).toContain("sorce: is not a known key");
 });
 
+test("audits are a day apart at most: a timer of Node's that is told more than 24 days fires at once", async () => {
+  expect((await parsed(`${HEADER}auditPeriodSec: 86400\n`)).auditPeriodSec).toBe(86_400);
+  expect(await problemsOf(`${HEADER}auditPeriodSec: 3000000\n`)).toEqual([
+    "auditPeriodSec: must be 86400 or less, is 3000000",
+  ]);
+});
+
 test("settings that do not go together", async () => {
   const text = `${HEADER}syncPeriodSec: 5\nminSyncPeriodSec: 6\ndetectLocalMode: BridgeInterface\n`;
   expect(await problemsOf(text)).toEqual([
