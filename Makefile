@@ -28,7 +28,8 @@ bundle: dist/portolan.mjs
 dist/libbpf_ts.node: $(ADDON_SOURCES)
 	@mkdir -p dist
 	npm run --silent build:addon -w libbpf-ts
-	cp native/build/Release/libbpf_ts.node $@
+	cp native/build/Release/libbpf_ts.node $@.tmp
+	@mv $@.tmp $@ # a running agent has the old file mapped
 
 native/dist/index.js: native/index.ts $(wildcard native/lib/*.ts) native/tsconfig.json
 	npm run --silent build:types -w libbpf-ts
