@@ -34,6 +34,8 @@ export interface ServersOptions {
   /** The flags of the command line, for /flagz. */
   readonly flags: Readonly<Record<string, string>>;
   readonly log: Logger;
+  /** Those that this node serves; left out: those of its kernel. */
+  readonly families?: readonly Family[];
 }
 
 /** What the pipeline lends to the metrics. */
@@ -54,6 +56,7 @@ export class Servers implements EventSink {
   readonly watch: SyncWatch;
   readonly metrics: KubeProxyMetrics;
   readonly #options: ServersOptions;
+  readonly #families: readonly Family[];
   readonly #registry = new Registry();
   readonly #health: ProxyHealth;
   readonly #checks: ServiceHealth;
@@ -66,7 +69,8 @@ export class Servers implements EventSink {
   constructor(options: ServersOptions) {
     const { config, startedMs } = options;
     this.#options = options;
-    const families = servedFamilies();
+    const { families = servedFamilies() } = options;
+    this.#families = families;
     const nodeEligible = config.source !== "kubernetes";
     this.#health = new ProxyHealth({ families, syncPeriodSec: config.syncPeriodSec, nodeEligible });
     const registry = this.#registry;
@@ -137,11 +141,12 @@ export class Servers implements EventSink {
       found.set(family, texts.sort());
     }
     this.#checkAddresses = found;
+    this.#checks.sync();
   }
 
   /** All that was asked for is written: the health checks of these Services follow, and ports that could not be had. */
   synced(store: StoreView, services: Iterable<ServiceKey>): void {
-    for (const key of services) this.#checks.set(key, checkOf(store, key, this.#options.node));
+    for (const key of services) this.#checks.set(key, this.#checkOf(store, key));
     this.#checks.sync();
   }
 
@@ -194,6 +199,19 @@ export class Servers implements EventSink {
     return new StandingServer({ place: placeOf(config.metricsBindAddress), route, onFailure });
   }
 
+  /** The health check a Service wants; null: none. */
+  #checkOf(store: StoreView, key: ServiceKey): ServiceCheck | null {
+    const service = store.getService(key);
+    if (service === undefined || service.type !== "LoadBalancer" || !service.externalLocal) return null;
+    const { namespace, name, healthCheckNodePort: port, clusterIps, ports } = service;
+    if (port === 0 || ports.length === 0) return null;
+    const slices = store.slicesOf(key);
+    const has = new Set(clusterIps.map(familyOfText));
+    const served = this.#families.filter((family) => has.has(family));
+    const count = (family: Family): number => countLocalReady(slices, family, this.#options.node);
+    return { namespace, name, port, localEndpoints: new Map(served.map((family) => [family, count(family)])) };
+  }
+
   #checkFailed({ namespace, name, port }: ServiceCheck, { message }: Error): void {
     const { node, log } = this.#options;
     const note = `node ${node} failed to start healthcheck "${namespace}/${name}" on port ${port}: ${message}`;
@@ -207,15 +225,3 @@ export class Servers implements EventSink {
 const servedFamilies = (): readonly Family[] => (existsSync("/proc/net/if_inet6") ? [4, 6] : [4]);
 
 const isLoopback = (text: string): boolean => text === "::1" || text.startsWith("127.");
-
-/** The health check a Service wants; null: none. */
-function checkOf(store: StoreView, key: ServiceKey, nodeName: string): ServiceCheck | null {
-  const service = store.getService(key);
-  if (service === undefined || service.type !== "LoadBalancer" || !service.externalLocal) return null;
-  const { namespace, name, healthCheckNodePort: port, clusterIps, ports } = service;
-  if (port === 0 || ports.length === 0) return null;
-  const slices = store.slicesOf(key);
-  const families = new Set(clusterIps.map(familyOfText));
-  const localEndpoints = new Map([...families].map((family) => [family, countLocalReady(slices, family, nodeName)]));
-  return { namespace, name, port, localEndpoints };
-}

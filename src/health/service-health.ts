@@ -43,6 +43,7 @@ export class ServiceHealth {
   readonly #wanted = new Map<ServiceKey, ServiceCheck>();
   /** By "family namespace/name". */
   readonly #opened = new Map<string, Opened>();
+  #closed = false;
 
   constructor(options: ServiceHealthOptions) {
     this.#options = options;
@@ -58,8 +59,12 @@ export class ServiceHealth {
     return this.#wanted.size;
   }
 
-  /** After each successful sync: closes what is not wanted, then opens what is, and what could not be had before. */
+  /**
+   * After each successful sync, and when the addresses are others: closes what is not wanted, then opens what is, and
+   * what could not be had before.
+   */
   sync(): void {
+    if (this.#closed) return;
     const keep = new Set<string>();
     const missing: [string, ServiceKey, Family][] = [];
     for (const [service, { port, localEndpoints }] of this.#wanted) {
@@ -75,7 +80,9 @@ export class ServiceHealth {
     for (const [key, service, family] of missing) this.#open(key, service, family);
   }
 
+  /** Closes all of them, for good. */
   async close(): Promise<void> {
+    this.#closed = true;
     const servers = [...this.#opened.values()].flatMap((opened) => opened.servers);
     this.#opened.clear();
     this.#wanted.clear();
