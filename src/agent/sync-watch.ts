@@ -5,7 +5,7 @@
 import type { KubeProxyMetrics } from "../health/kube-proxy-metrics.ts";
 import type { ProxyHealth } from "../health/proxy-health.ts";
 import { familyOfText } from "../model/address.ts";
-import type { EndpointSlice, Family, Service, ServiceKey } from "../model/types.ts";
+import { type EndpointSlice, type Family, objectKey, type Service, type ServiceKey } from "../model/types.ts";
 import type { ApplyReport } from "../program/status.ts";
 
 /** An object as it was and as it is now; undefined, null: there is none. */
@@ -79,6 +79,7 @@ export class SyncWatch {
     if (!changed) return;
     this.#slices++;
     this.#touched.add(service);
+    if (before !== undefined) this.#touched.add(objectKey(before.namespace, before.serviceName));
     // A slice that goes says when it changed last, not why it goes: nothing of its Service is measured then.
     if (now === null) triggers.delete(service);
     else if (now.triggerMs > this.#options.startedMs) {

@@ -89,6 +89,12 @@ test("every event counts, in each family; only what changes something waits", as
   expect(Math.abs(watch.lastEventSec - Date.now() / 1_000)).toBeLessThan(5);
 });
 
+test("a slice that goes over to another Service touches both", () => {
+  const of = (serviceName: string) => ({ ...slice(4), namespace: "ns", serviceName });
+  watch.slice("ns/b", { before: of("a"), now: of("b"), changed: true });
+  expect(sync()).toEqual(new Set(["ns/a", "ns/b"]));
+});
+
 test("a family with a unit that cannot be written is not synced; one without room is", async () => {
   watch.started();
   sync();
