@@ -24,6 +24,8 @@ const REFUSED = /^refused$/;
 const SILENT = /^silent$/;
 const EPERM = /^EPERM$/;
 const ANSWERED = /^(\[?[0-9a-f]+[.:]|one of |the pod's)/;
+/** One slice or the other has the word: kube-proxy's choice is chance. */
+const TWO_SLICES = /^topology-of-an-endpoint-in-two-slices/;
 /** Some of their endpoints are at addresses of Services. */
 const SERVICE_ADDRESSES = /^(endpoint-becomes-cluster-ip|endpoint-in-a-service-cidr)/;
 
@@ -47,6 +49,10 @@ export const PORTOLAN_DIFFERS: readonly Difference[] = [
   {
     what: "a slice that goes over to another Service",
     ...{ scenarios: /^slice-changes-service/, nftables: ANSWERED, other: REFUSED },
+  },
+  {
+    what: "an endpoint of which two slices say different hints",
+    ...{ scenarios: TWO_SLICES, nftables: ANSWERED, other: ANSWERED, byChance: true },
   },
   {
     what: "source ranges, the caller",
@@ -94,6 +100,10 @@ export const IPTABLES_DIFFERS: readonly Difference[] = [
     what: "translates what is sent to ::1 where the policy is Local, and nobody can answer",
     kinds: ["NodePort on loopback"],
     ...{ scenarios: / \(IPv6\)$/, nftables: REFUSED, other: SILENT },
+  },
+  {
+    what: "chooses by chance too which slice it believes",
+    ...{ scenarios: TWO_SLICES, nftables: ANSWERED, other: ANSWERED, byChance: true },
   },
   {
     what: "reaches endpoints at Service addresses",

@@ -2,9 +2,9 @@
 // The network of a world (world.ts): its namespaces, their devices, addresses and routes; and the bridge over which worlds
 // reach an API server.
 
-import { readdirSync, rmdirSync } from "node:fs";
+import { readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { isIPv6 } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { findCgroup } from "../../src/node/cgroup.ts";
 import { command } from "./daemon.ts";
 
@@ -196,7 +196,7 @@ export function isPodAddress(address: string): boolean {
   );
 }
 
-/** Removes namespaces and cgroups `PREFIX-PID-…` of test processes that no longer run. */
+/** Removes what test processes named `PREFIX-PID-…` that no longer run have left: namespaces, cgroups, bpffs mounts. */
 export async function removeAbandoned(prefix: string): Promise<void> {
   const abandoned = (name: string): boolean => {
     const pid = new RegExp(`^${prefix}-(\\d+)-`).exec(name)?.[1];
@@ -207,7 +207,14 @@ export async function removeAbandoned(prefix: string): Promise<void> {
   for (const name of readdirSync(cgroups).filter(abandoned)) {
     for (const directory of ["system", "kubepods", ""]) rmdirSync(join(cgroups, name, directory));
   }
+  for (const [source = "", target = ""] of readFileSync("/proc/self/mounts", "utf8").split("\n").map(words)) {
+    if (!abandoned(source)) continue;
+    await command(["umount", target]);
+    rmSync(dirname(target), { recursive: true });
+  }
 }
+
+const words = (line: string): string[] => line.split(" ");
 
 function running(pid: number): boolean {
   try {
