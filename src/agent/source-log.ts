@@ -13,6 +13,7 @@ export class SourceLog {
   readonly #log: Logger;
   readonly #pinnedUnits: number;
   #awaySinceMs = 0;
+  #refuses = false;
 
   /** `pinnedUnits`: what was found in the maps at the start. */
   constructor(log: Logger, pinnedUnits: number) {
@@ -26,7 +27,20 @@ export class SourceLog {
   }
 
   /** To be called now and then with the source's present status. */
-  observe({ source, state, peer, reason }: SourceStatus): void {
+  observe(status: SourceStatus): void {
+    this.#observeRefusals(status);
+    this.#observeAbsence(status);
+  }
+
+  #observeRefusals({ refused, peer }: SourceStatus): void {
+    const refuses = refused.length > 0;
+    if (refuses === this.#refuses) return;
+    this.#refuses = refuses;
+    if (refuses) this.#log.warn({ peer, refused }, "refused by the API server: what hangs on it is done without");
+    else this.#log.info({ peer }, "nothing is refused by the API server any more");
+  }
+
+  #observeAbsence({ source, state, peer, reason }: SourceStatus): void {
     const away = reason !== null && state !== "synced";
     if (away === this.#awaySinceMs > 0) return;
     // Between two tries the reason is gone for a moment: only a source that is synced is back.

@@ -62,7 +62,7 @@ export class KubernetesSource implements Source {
   #sink: SourceSink | null = null;
   #reflectors: readonly Pick<Reflector<unknown>, "status" | "stop" | "reread">[] = [];
   /** Reflectors that nobody waits for, and that say nothing of the source's state. */
-  readonly #beside: { stop(): Promise<void> }[] = [];
+  readonly #beside: Pick<Reflector<unknown>, "status" | "stop">[] = [];
   readonly #nodeName: string | null;
   readonly #proxyName: string | null;
   readonly #synced = new Set<Kind>();
@@ -174,6 +174,7 @@ export class KubernetesSource implements Source {
       state: !synced ? "starting" : trouble === undefined ? "synced" : "disconnected",
       peer: parts.find((part) => part.server !== null)?.server ?? null,
       reason: trouble?.reason ?? held ?? this.#stateError,
+      refused: this.#beside.map((reflector) => reflector.status().refusal).filter((refusal) => refusal !== null),
       lastHeardNs: latest(parts.map((part) => part.lastHeardNs)),
       counters,
     };

@@ -57,6 +57,8 @@ export interface ReflectorStatus {
   readonly connected: boolean;
   /** Why not; null if connected. */
   readonly reason: string | null;
+  /** The server's word on why it does not show this kind; null if it does, or gave no answer. */
+  readonly refusal: string | null;
   /** A mass deletion that waits for its confirmation, in words; null if none does. */
   readonly held: string | null;
   /** The server that answered last; null before the first answer. */
@@ -73,6 +75,8 @@ const CALM_MS = 120_000;
 const CLEAN_END_MAX_MS = 5_000;
 const COMPARE_MS = 3_600_000;
 const MAX_STREAM_FAILURES = 3;
+/** The server understood, and will answer the same the next time. */
+const NOT_SHOWN: ReadonlySet<number> = new Set([400, 403, 404]);
 
 export class Reflector<T> {
   readonly #options: ReflectorOptions<T>;
@@ -100,6 +104,7 @@ export class Reflector<T> {
   #running: Promise<unknown> | null = null;
   #connected = false;
   #reason: string | null = null;
+  #refusal: string | null = null;
   #server: string | null = null;
   #lastRelistMs = Number.NEGATIVE_INFINITY;
   /** The page token expired on the way: the next list is asked for in one response. */
@@ -165,6 +170,7 @@ export class Reflector<T> {
       synced,
       connected: this.#connected,
       reason: this.#connected ? null : this.#reason,
+      refusal: this.#refusal,
       held: this.#held?.message ?? null,
       server: this.#server,
       lastHeardNs,
@@ -235,6 +241,7 @@ export class Reflector<T> {
   #opened(server: string): void {
     this.#server = server;
     this.#connected = true;
+    this.#refusal = null;
     this.#tried.clear();
   }
 
@@ -329,6 +336,7 @@ export class Reflector<T> {
     }
     const request = this.#requests.initial ? "watch-list" : this.#requests.version === null ? "list" : "watch";
     if (this.#abilitiesOf(server).adapt(error, request)) return 0;
+    if (NOT_SHOWN.has(status)) this.#refusal = `${this.#options.resource.path}: ${error.message}`;
     const waitMs = this.#retry.next();
     if (status >= 500) this.#pool.failed(server);
     return error.retryAfterMs === null ? waitMs : error.retryAfterMs + Math.min(waitMs, error.retryAfterMs);

@@ -16,10 +16,14 @@ function logInto(lines: Line[]): Logger {
   return { error: at("error"), warn: at("warn"), info: at("info") } as unknown as Logger;
 }
 
-function said(pinned: number, ...states: readonly Pick<SourceStatus, "state" | "reason">[]): string[] {
+function said(
+  pinned: number,
+  ...states: readonly (Pick<SourceStatus, "state" | "reason"> & Partial<SourceStatus>)[]
+): string[] {
   const lines: Line[] = [];
   const log = new SourceLog(logInto(lines), pinned);
-  for (const state of states) log.observe({ source: "kubernetes", peer: "p", lastHeardNs: 0n, counters: {}, ...state });
+  const fixed = { source: "kubernetes", peer: "p", lastHeardNs: 0n, counters: {}, refused: [] };
+  for (const state of states) log.observe({ ...fixed, ...state });
   return lines.map(({ level, fields, text }) => `${level} ${fields["reason"] ?? ""}: ${text}`);
 }
 
@@ -43,6 +47,14 @@ test("a start without the source is told, and what serves meanwhile; a start tha
   expect(said(0, starting, refused)[0]).toContain("what is programmed stays");
 });
 
+test("what the server refuses to show is told once, and when it shows it", () => {
+  const refused = { ...well, refused: ["/api/v1/nodes: 403 no"] };
+  expect(said(0, well, refused, refused, well, well)).toEqual([
+    "warn : refused by the API server: what hangs on it is done without",
+    "info : nothing is refused by the API server any more",
+  ]);
+});
+
 test("a mass deletion that is held is no outage", () => {
   expect(said(0, well, { state: "synced", reason: "a list lacks 30 of 40 objects" })).toEqual([]);
 });
@@ -50,7 +62,7 @@ test("a mass deletion that is held is no outage", () => {
 test("since when it is away, for as long as it is", () => {
   const log = new SourceLog(logInto([]), 0);
   const observe = (state: typeof away | typeof well) =>
-    log.observe({ source: "kubernetes", peer: null, lastHeardNs: 0n, counters: {}, ...state });
+    log.observe({ source: "kubernetes", peer: null, lastHeardNs: 0n, counters: {}, refused: [], ...state });
   observe(well);
   expect(log.awaySince).toBe(null);
   observe(away);

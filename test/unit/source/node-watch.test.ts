@@ -94,11 +94,14 @@ test.each([
     return refused;
   };
   const sink = await start();
-  await sink.until(() => sink.completed && world.server.openWatches === 2);
+  const refused = () => world.source?.status().refused ?? [];
+  await sink.until(() => sink.completed && world.server.openWatches === 2 && refused().length === 2);
   expect(world.source?.status()).toMatchObject({ state: "synced", reason: null });
+  const servicecidrs = "/apis/networking.k8s.io/v1/servicecidrs";
+  expect(refused()).toEqual([`/api/v1/nodes: ${status} no`, `${servicecidrs}: ${status} no`]);
   world.server.intercept = null;
   world.server.put("nodes", node("node-a", "192.0.2.1"));
-  await sink.until(() => sink.nodes.length === 1);
+  await sink.until(() => sink.nodes.length === 1 && refused().length === 0);
   await world.expectLive();
 });
 
