@@ -4,6 +4,7 @@
 // or both, and no source that neither has.
 
 import type { Unit } from "../compile/unit.ts";
+import { FRONTEND } from "../datapath/layout.ts";
 import type { MapPort, SourceRange } from "../datapath/port.ts";
 import { familyOf, formatCidr, parseCidr } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
@@ -70,11 +71,15 @@ export class SourceRangeWriter {
     return this.#leaving.has(keyOf(serviceId, prefix));
   }
 
-  /** What was found at start: a unit's, and rows that are nobody's, which leave. */
+  /** What was found at start: a unit's; and what no row demands, or nobody can have, which leaves. */
   adopt(states: Iterable<UnitState>, stray: readonly SourceRange[]): LeavingRange[] {
-    for (const { ranges } of states) this.#used += ranges.length;
+    const leaving = stray.map((range) => this.#leave(range, prefixText(range)));
     this.#used += stray.length;
-    return stray.map((range) => this.#leave(range, prefixText(range)));
+    for (const state of states) {
+      this.#used += state.ranges.length;
+      if (!demandsRanges(state)) this.retire(state, leaving);
+    }
+    return leaving;
   }
 
   /** How many prefixes the unit would add. */
@@ -85,6 +90,8 @@ export class SourceRangeWriter {
   /** Writes the prefixes that the unit gains. Sets `failure` where that did not work. */
   put(change: RangeChange): void {
     const { serviceId, ranges } = change.state;
+    if (change.unit.sourceRanges !== null && !demandsRanges(change.state)) this.#hurry(change);
+    if (change.failure !== null) return;
     for (const prefix of without(prefixesOf(change.unit), ranges)) {
       try {
         if (!this.#leaving.delete(keyOf(serviceId, prefix))) this.#write(serviceId, prefix);
@@ -93,6 +100,22 @@ export class SourceRangeWriter {
         return;
       }
       change.gained.push(prefix);
+    }
+  }
+
+  /**
+   * Rows that demand ranges come to a unit that has none: those that are still leaving would let in whom neither the old
+   * rows nor the new ones admit, and go at once. Whoever has read an old row is turned away, as it will be.
+   */
+  #hurry(change: RangeChange): void {
+    const { serviceId } = change.state;
+    const wanted = new Set(prefixesOf(change.unit));
+    try {
+      for (const leaving of this.#leaving.values()) {
+        if (leaving.range.serviceId === serviceId && !wanted.has(leaving.prefix)) this.remove(leaving);
+      }
+    } catch (error) {
+      change.failure = `an old source range not deleted: ${(error as Error).message}`;
     }
   }
 
@@ -138,6 +161,10 @@ export class SourceRangeWriter {
     this.#port.putSourceRange(rangeOf(serviceId, prefix));
     this.#used++;
   }
+}
+
+function demandsRanges({ rows }: UnitState): boolean {
+  return rows.some(({ flags }) => (flags & FRONTEND.SOURCE_RANGES) !== 0);
 }
 
 function keyOf(serviceId: number, prefix: string): string {
