@@ -92,7 +92,7 @@ function agentLines(agent: AgentReport): [string, string][] {
   const reason = source.reason === null ? "" : `, ${source.reason}`;
   const lines: [string, string][] = [
     ["source", `${source.source}${from}: ${source.state}${reason}${away}`],
-    ...source.refused.map((refused): [string, string] => ["", `refused: ${refused}`]),
+    ...source.refused.map((refused): [string, string] => ["refused", refused]),
     ["in sync", synced],
   ];
   if (latency.count > 0) {

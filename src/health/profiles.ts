@@ -30,7 +30,7 @@ export async function profile(kind: "profile" | "heap", query: URLSearchParams):
 async function cpu(session: Session, seconds: number): Promise<Answer> {
   await session.post("Profiler.enable");
   await session.post("Profiler.start");
-  await sleep(1_000 * seconds);
+  await sleep(1_000 * seconds, undefined, { ref: false });
   const { profile } = await session.post("Profiler.stop");
   return file("portolan.cpuprofile", profile);
 }
@@ -39,7 +39,7 @@ async function cpu(session: Session, seconds: number): Promise<Answer> {
 async function heap(session: Session, seconds: number): Promise<Answer> {
   await session.post("HeapProfiler.enable");
   await session.post("HeapProfiler.startSampling", {});
-  await sleep(1_000 * seconds);
+  await sleep(1_000 * seconds, undefined, { ref: false });
   const { profile } = await session.post("HeapProfiler.stopSampling");
   return file("portolan.heapprofile", profile);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pages of the metrics server that hold something of their own: /statusz and /flagz in their forms, /metrics/slis.
 
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { Slis } from "../../../src/health/slis.ts";
 import { answerZPage, flagPage, statusPage } from "../../../src/health/z-pages.ts";
@@ -80,4 +82,11 @@ test("slis: the start time alone, then the checks too; nothing after a reset, th
   expect(slis.text()).toBe("");
   slis.checked();
   expect(names(slis)).toEqual(["kubernetes_healthcheck", "kubernetes_healthchecks_total"]);
+});
+
+test.for(["profile", "heap"])("a %s that is being taken does not keep a process that is done", async (kind) => {
+  const module = new URL("../../../src/health/profiles.ts", import.meta.url);
+  const script = `const { profile } = await import("${module}");
+    void profile("${kind}", new URLSearchParams("seconds=300"));`;
+  await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { timeout: 10_000 });
 });
