@@ -79,14 +79,20 @@ static __always_inline bool datagram_destination(struct __sk_buff *skb, struct p
 	return true;
 }
 
-/* Is this what a connect() was led to, and has user space named it? */
-static __always_inline bool is_gone(struct socket_record *record, struct peer_name to)
+/*
+ * Is this what a connect() was led to, and has user space named it? Not if it has come
+ * back since, and this socket was led to it as it is now.
+ */
+static __always_inline bool is_gone(struct scratch *scratch, struct socket_record *record,
+				    struct peer_name to)
 {
 	struct gone_key key __attribute__((aligned(8)));
 	struct stat *failed;
 
 	if (record->flags & SOCKET_SENDTO || record->backend_port != to.port ||
-	    !address_equal(address_load(record->backend_addr), to.address))
+	    !address_equal(address_load(record->backend_addr), to.address) ||
+	    lb_is_known(scratch, record->backend_id, record->generation, record->service_id,
+			BACKEND_SERVING))
 		return false;
 	address_store(key.addr, to.address);
 	/* Whole words: 6.1's verifier refuses a store into half of a spilled one. */
@@ -119,5 +125,5 @@ int pt_quench(struct __sk_buff *skb)
 	owner.sk = sk;
 	owner.cookie = bpf_get_socket_cookie(skb);
 	record = record_find(&scratch, owner);
-	return record && is_gone(record, to) ? QUENCH_FAIL : QUENCH_PASS;
+	return record && is_gone(&scratch, record, to) ? QUENCH_FAIL : QUENCH_PASS;
 }
