@@ -48,7 +48,7 @@ export function readIterator(program: BpfProgram, options: { map?: BpfMap } = {}
 
 /**
  * As readIterator, on a worker thread, and with netns in another network namespace (a path like /run/netns/NAME):
- * iterators over sockets visit one namespace. The handles may be closed meanwhile.
+ * iterators over sockets visit one namespace. The handles may be closed meanwhile. EFBIG: more than 32 MiB.
  */
 export function collectIterator(
   program: BpfProgram,

@@ -37,6 +37,7 @@ int read_all(int program, int map, std::vector<uint8_t> *bytes) {
   if (!iterator.valid()) return errno;
   for (;;) {
     size_t used = bytes->size();
+    if (used > kMostCollected) return EFBIG;
     bytes->resize(used + kChunk);
     ssize_t n = read(iterator.get(), bytes->data() + used, kChunk);
     bytes->resize(used + static_cast<size_t>(std::max<ssize_t>(n, 0)));

@@ -4,10 +4,14 @@
 
 #include <napi.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
 namespace libbpf_ts {
+
+/** Bytes that one job collects at most: others decide how many sockets there are to tell of. */
+constexpr size_t kMostCollected = 32 << 20;
 
 class Job {
  public:

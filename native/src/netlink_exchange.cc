@@ -59,6 +59,7 @@ int Exchange::receive(int fd) {
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return errno == EAGAIN ? ETIMEDOUT : errno;
     size_t used = answers_.size();
+    if (used + static_cast<size_t>(size) > kMostCollected) return EFBIG;
     answers_.resize(used + static_cast<size_t>(size));
     struct sockaddr_nl sender = {};
     socklen_t length = sizeof(sender);
@@ -73,11 +74,7 @@ int Exchange::receive(int fd) {
 }
 
 int Exchange::ask(int fd, const struct nlmsghdr *request) {
-  struct sockaddr_nl kernel = {};
-  kernel.nl_family = AF_NETLINK;
-  if (sendto(fd, request, request->nlmsg_len, 0, reinterpret_cast<struct sockaddr *>(&kernel),
-             sizeof(kernel)) < 0)
-    return errno;
+  if (send(fd, request, request->nlmsg_len, 0) < 0) return errno;
   for (;;) {
     size_t from = answers_.size();
     int error = receive(fd);
@@ -85,10 +82,14 @@ int Exchange::ask(int fd, const struct nlmsghdr *request) {
   }
 }
 
-// One after the other: a socket carries out one dump at a time.
+// One after the other: a socket carries out one dump at a time. Connected: in a network namespace of theirs others could
+// keep it receiving for ever; now they are refused.
 int Exchange::act() {
   UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol_));
-  if (!fd.valid()) return errno;
+  struct sockaddr_nl kernel = {};
+  kernel.nl_family = AF_NETLINK;
+  if (!fd.valid() || connect(fd.get(), reinterpret_cast<struct sockaddr *>(&kernel), sizeof(kernel)) != 0)
+    return errno;
   struct timeval timeout = {.tv_sec = kTimeoutSec, .tv_usec = 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
   for (size_t at = 0; at + kHeader <= requests_.size();) {

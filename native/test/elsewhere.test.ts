@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What runs on a worker thread, in this network namespace or another; the process itself stays where it is.
+import { spawn } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BpfError, BpfMap, BpfObject, collectIterator, netlinkExchange, sys } from "../index.ts";
 import { objectPath } from "./compile.ts";
@@ -80,6 +82,24 @@ describe("a netlink exchange", () => {
     expect((await rejection(netlinkExchange(0, request(NOOP, REQUEST)))).code).toBe("ETIMEDOUT");
   });
 
+  it("hears nobody but the kernel: whoever else sends to its port is refused", async () => {
+    const sender = `import socket, time
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+end, heard = time.monotonic() + 4, 0
+print("sending", flush=True)
+while time.monotonic() < end:
+    try: heard += s.sendto(b"x" * 16, (${process.pid}, 0)) > 0
+    except OSError: pass
+    time.sleep(0.02)
+print(heard)`;
+    const child = spawn("python3", ["-c", sender], { stdio: ["ignore", "pipe", "inherit"] });
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    expect((await lines.next()).value).toBe("sending");
+    expect((await rejection(netlinkExchange(0, request(NOOP, REQUEST)))).code).toBe("ETIMEDOUT");
+    expect((await lines.next()).value).toBe("0");
+    await once(child, "close");
+  });
+
   it("leaves no descriptor and no namespace behind, and does not hold up the event loop", async () => {
     await netlinkExchange(0, dump, { netns });
     const before = openFiles();
@@ -107,6 +127,18 @@ describe("a collected iterator", () => {
     expect(new Set(new Uint32Array(bytes.buffer)).size).toBe(1_000);
     expect(openFiles()).toBe(before - 2);
     expect((await rejection(collectIterator(program, { map }))).code).toBe("EBADF");
+  });
+
+  it("stops where it would be more than a process bears", async () => {
+    using object = BpfObject.open(objectPath("iterator"));
+    object.load();
+    using program = object.program("pages");
+    const pages = (count: number) =>
+      BpfMap.create({ type: "array", name: "pages", keySize: 4, valueSize: 4_096, maxEntries: count });
+    using some = pages(1_000);
+    expect((await collectIterator(program, { map: some })).length).toBe(1_000 * 4_096);
+    using many = pages(9_000);
+    expect((await rejection(collectIterator(program, { map: many }))).code).toBe("EFBIG");
   });
 
   it("visits the sockets of one namespace", async () => {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Writes every 4-byte key of a hash map, as bytes; a byte for every UDP socket. In an object of its own: tracing programs need CAP_PERFMON. */
+/* Writes every 4-byte key of a map, as bytes; every 4 KiB value; a byte for every UDP socket. In an object of its own: tracing programs need CAP_PERFMON. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
@@ -31,6 +31,14 @@ int keys(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (key)
 		bpf_seq_write(ctx->meta->seq, key, sizeof(*key));
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int pages(struct bpf_iter__bpf_map_elem *ctx)
+{
+	if (ctx->value)
+		bpf_seq_write(ctx->meta->seq, ctx->value, 4096);
 	return 0;
 }
 
