@@ -62,9 +62,9 @@ export class NetlinkSocket implements Disposable {
 }
 
 /**
- * Sends each message of requests in turn, on a socket and a worker thread of its own, and collects what comes back until
- * each has had its NLMSG_DONE or NLMSG_ERROR (ask for NLM_F_ACK or a dump). netns: in which network namespace, a path like
- * /run/netns/NAME. ETIMEDOUT: the kernel had not answered after two seconds; EFBIG: more than 32 MiB.
+ * Sends each message of requests in turn, on a socket and a worker thread of its own, and collects what comes back
+ * until each has had its NLMSG_DONE or NLMSG_ERROR (ask for NLM_F_ACK or a dump). netns: in which network namespace, a
+ * path like /run/netns/NAME. ETIMEDOUT: the kernel had not answered after two seconds; EFBIG: more than 32 MiB.
  */
 export function netlinkExchange(
   protocol: number,

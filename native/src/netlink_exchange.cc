@@ -82,8 +82,8 @@ int Exchange::ask(int fd, const struct nlmsghdr *request) {
   }
 }
 
-// One after the other: a socket carries out one dump at a time. Connected: in a network namespace of theirs others could
-// keep it receiving for ever; now they are refused.
+// One after the other: a socket carries out one dump at a time. Connected: in a network namespace of theirs
+// others could keep it receiving for ever; now they are refused.
 int Exchange::act() {
   UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol_));
   struct sockaddr_nl kernel = {};
