@@ -3,9 +3,8 @@
 // change, so that a rotation is in effect with the next request.
 
 import { readFileSync, statSync } from "node:fs";
-import type { RequestOptions } from "node:https";
-import { ExecAuth } from "@kubernetes/client-node/dist/exec_auth.js";
 import { reasonOf, SourceConfigError } from "./config-error.ts";
+import { ExecPlugIn, type LoginOptions } from "./exec-plug-in.ts";
 import { defaultKubeconfig, type Kubeconfig, readKubeconfig, serviceAccount } from "./kubeconfig.ts";
 
 /** What one request needs to log in. */
@@ -35,7 +34,7 @@ export class Credentials {
   readonly #file: string | null;
   #config: Kubeconfig;
   #signature: string;
-  #exec = new ExecAuth();
+  readonly #exec = new ExecPlugIn();
   #login: Login | null = null;
   #mark = "";
 
@@ -89,7 +88,7 @@ export class Credentials {
 
   /** The server did not accept the login: nothing cached of it is used again. */
   invalidate(): void {
-    this.#exec = new ExecAuth();
+    this.#exec.forget();
   }
 
   async #reload(): Promise<void> {
@@ -99,7 +98,7 @@ export class Credentials {
     try {
       this.#config = await readKubeconfig(this.#file);
       this.#signature = signature;
-      this.#exec = new ExecAuth();
+      this.#exec.forget();
     } catch {
       // Half written or away: what was read last stays, and the next request looks again.
     }
@@ -132,8 +131,8 @@ export class Credentials {
   }
 
   async #plugIn({ headers, tls }: Draft): Promise<Draft> {
-    const options: RequestOptions & { headers: Record<string, string> } = { headers: { ...headers } };
-    await this.#exec.applyAuthentication(this.#config.user, options);
+    const options: LoginOptions = { headers: { ...headers } };
+    await this.#exec.apply(this.#config.user, options);
     const { cert, key } = options as { cert?: string; key?: string };
     return { headers: options.headers, tls: { ...tls, ...(cert && key ? { cert, key } : {}) } };
   }
