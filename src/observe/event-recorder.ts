@@ -26,7 +26,7 @@ const MOST_TRIES = 12;
 const SWEEP_MS = 360_000;
 /** The API server keeps an Event for an hour: one that goes on is told again in time. */
 const REFRESH_SWEEPS = 5;
-const MOST_NOTE = 1_024;
+const MOST_NOTE_BYTES = 1_024;
 
 const API = "/apis/events.k8s.io/v1/namespaces";
 
@@ -56,8 +56,8 @@ export class EventRecorder implements EventSink {
   }
 
   event(event: EventText): void {
-    const note = event.note?.slice(0, MOST_NOTE);
-    const step = this.#series.step({ ...event, ...(note === undefined ? {} : { note }) }, Date.now());
+    const note = event.note === undefined ? {} : { note: cut(event.note, MOST_NOTE_BYTES) };
+    const step = this.#series.step({ ...event, ...note }, Date.now());
     if (step !== null) this.#enqueue(step);
   }
 
@@ -130,4 +130,10 @@ export class EventRecorder implements EventSink {
       };
     });
   }
+}
+
+/** So much of it as fits into so many bytes of UTF-8. */
+function cut(text: string, bytes: number): string {
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(bytes));
+  return text.slice(0, read);
 }

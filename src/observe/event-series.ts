@@ -7,6 +7,8 @@ import type { EventText } from "./events.ts";
 /** After this much silence the next one is a new Event. */
 const OVER_MS = 360_000;
 const MOST_KNOWN = 1_024;
+/** Of an Event's name, 253 letters: the rest is a dot and the time. */
+const MOST_NAME = 236;
 
 const CONTROLLER = "kube-proxy";
 
@@ -85,7 +87,10 @@ export class EventSeries {
     return {
       apiVersion: "events.k8s.io/v1",
       kind: "Event",
-      metadata: { name: `${name}.${this.#suffix(nowMs)}`, namespace: namespace || "default" },
+      metadata: {
+        name: `${name.slice(0, MOST_NAME).replace(/[-.]+$/, "")}.${this.#suffix(nowMs)}`,
+        namespace: namespace || "default",
+      },
       eventTime: microTime(nowMs),
       reportingController: CONTROLLER,
       reportingInstance: this.#instance,

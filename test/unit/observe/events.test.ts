@@ -181,3 +181,13 @@ test("a note longer than the API takes is cut", async () => {
   await vi.advanceTimersByTimeAsync(1_000);
   expect(sent[0]?.body).toMatchObject({ note: "x".repeat(1_024) });
 });
+
+test("what the API server would refuse is cut: a name beyond 253 letters, a note beyond 1,024 bytes", async () => {
+  const name = `${"a".repeat(235)}.${"b".repeat(17)}`;
+  recorder.event({ ...failed(name), note: "\u20ac".repeat(500) });
+  await vi.advanceTimersByTimeAsync(0);
+  const [event] = sent;
+  expect(event && nameOf(event)).toMatch(/^a{235}\.[0-9a-f]{16}$/);
+  const { regarding, note } = (event?.body ?? {}) as { regarding: { name: string }; note: string };
+  expect([regarding.name, note]).toEqual([name, "\u20ac".repeat(341)]);
+});
