@@ -182,28 +182,46 @@ export class DeadPeers {
 
   async #pass(): Promise<void> {
     const startMs = performance.now();
-    await gracePeriod();
+    // Units that change from here on are the next pass': it begins with another grace period.
     const units = [...this.#due];
     this.#due.clear();
+    let unlisted: Error | null;
     try {
-      await this.#find(units);
+      await gracePeriod();
+      unlisted = await this.#find(units);
     } catch (error) {
-      for (const unit of units) this.#due.add(unit);
+      this.#repeat(units);
       throw error;
     }
     this.#dropSettled();
-    const ended = await this.#end();
+    const ended = await this.#end(unlisted);
     this.#report({ units, ended, durationSec: (performance.now() - startMs) / 1_000 });
     this.#options.sends.fail([...this.#hidden(), ...this.#stillLost()]);
+    if (unlisted === null) return;
+    this.#repeat(units);
+    throw unlisted;
   }
 
-  /** Tracks the flows of these units that have lost their endpoint. */
-  async #find(units: readonly UnitState[]): Promise<void> {
+  #repeat(units: readonly UnitState[]): void {
+    for (const unit of units) this.#due.add(unit);
+  }
+
+  /** Tracks the flows of these units that have lost their endpoint. Gives why those in sockets' storage were not told. */
+  async #find(units: readonly UnitState[]): Promise<Error | null> {
     const { table, listOverflow, ownerOf } = this.#options;
     const query = new StrandedFlows(units, ownerOf);
-    if (query.isEmpty) return;
-    const found = await table.find(query);
-    if (table.overflows && listOverflow !== null) found.push(...table.findIn(await listOverflow(), query));
+    if (query.isEmpty) return null;
+    this.#track(await table.find(query));
+    if (!table.overflows || listOverflow === null) return null;
+    try {
+      this.#track(table.findIn(await listOverflow(), query));
+      return null;
+    } catch (error) {
+      return error as Error;
+    }
+  }
+
+  #track(found: readonly Flow[]): void {
     for (const flow of found) {
       const known = this.#tracked.get(flow.cookie);
       if (known !== undefined && isSameFlow(known.flow, flow) && known.againMs !== Number.POSITIVE_INFINITY) continue;
@@ -220,12 +238,12 @@ export class DeadPeers {
     }
   }
 
-  async #end(): Promise<Flow[]> {
+  async #end(unlisted: Error | null): Promise<Flow[]> {
     const startMs = performance.now();
     const tries = [...this.#tracked.values()].filter(({ againMs }) => againMs <= startMs);
     if (tries.length === 0) return [];
     const { ended, everywhere, failure } = await this.#options.ender.end(tries.map(({ flow }) => flow));
-    this.#note(failure);
+    this.#note(unlisted?.message ?? failure);
     const done: Flow[] = [];
     for (const one of tries) {
       const now = ended.has(one.flow.cookie);

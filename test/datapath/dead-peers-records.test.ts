@@ -10,12 +10,13 @@ import { deadPeerWays } from "../../src/agent/dead-peer-ways.ts";
 import { DeadPeers } from "../../src/agent/dead-peers.ts";
 import { FailingSends, HOLD_MS } from "../../src/agent/failing-sends.ts";
 import { SocketEnder } from "../../src/agent/socket-ender.ts";
-import { type Flow, FlowTable } from "../../src/datapath/flows.ts";
+import { type Flow, type FlowQuery, FlowTable } from "../../src/datapath/flows.ts";
 import { killObject, overflowObject } from "../../src/datapath/object-file.ts";
 import { OverflowList, SocketIterators } from "../../src/datapath/socket-iterators.ts";
 import { addressBytes } from "../../src/model/address.ts";
 import { eventually } from "../support/daemon.ts";
 import type { UdpClients } from "../support/udp-client.ts";
+import { makeUnit } from "../support/units.ts";
 import { BACKENDS } from "./bed.ts";
 import { DeadPeersBed, everywhere, PORT, VIP } from "./dead-peers-bed.ts";
 
@@ -102,21 +103,32 @@ describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
   });
 });
 
-test("a pass that fails is told once, and made up for", async () => {
-  using object = new DisposableStack();
-  const map = (name: string) => object.use(d.bed.object.map(name));
+interface Replaced {
+  readonly failures?: number;
+  readonly onFind?: (query: FlowQuery) => void;
+}
+
+/** Dead peers with listings that fail at first, and an ear at what is looked for; and what they log. */
+function beginWith({ failures = 0, onFind }: Replaced): AsyncDisposable & { deadPeers: DeadPeers; told: string[] } {
+  using made = new DisposableStack();
+  const map = (name: string) => made.use(d.bed.object.map(name));
   using btf = d.bed.object.btf();
-  using table = new FlowTable({ sockets: map("pt_sockets"), active: map("pt_active") }, btf);
-  using list = new OverflowList(overflowObject());
+  class HeardTable extends FlowTable {
+    override find(query: FlowQuery): Promise<Flow[]> {
+      onFind?.(query);
+      return super.find(query);
+    }
+  }
+  const table = made.use(new HeardTable({ sockets: map("pt_sockets"), active: map("pt_active") }, btf));
+  const list = made.use(new OverflowList(overflowObject()));
   const storage = map("pt_sockets_ovf");
-  using iterators = new SocketIterators(killObject());
-  let failures = 1;
-  const listOverflow = () => (failures-- > 0 ? Promise.reject(new Error("out of memory")) : list.records(storage));
+  const iterators = made.use(new SocketIterators(killObject()));
+  let left = failures;
   const told: string[] = [];
   const deadPeers = new DeadPeers({
     ways: everywhere("iterators"),
     table,
-    listOverflow,
+    listOverflow: () => (left-- > 0 ? Promise.reject(new Error("out of memory")) : list.records(storage)),
     ender: new SocketEnder({ able: true, iterators, everywhere: true }),
     sends: new FailingSends(null, HOLD_MS),
     ownerOf: d.programmer.ownerOf,
@@ -124,6 +136,20 @@ test("a pass that fails is told once, and made up for", async () => {
     tcp: false,
     log: pino({ level: "warn" }, { write: (line) => told.push(line) }),
   });
+  const opened = made.move();
+  return {
+    deadPeers,
+    told,
+    async [Symbol.asyncDispose]() {
+      await deadPeers.stop();
+      opened.dispose();
+    },
+  };
+}
+
+test("a pass that fails is told once, and made up for", async () => {
+  await using made = beginWith({ failures: 1 });
+  const { deadPeers, told } = made;
   d.program(17, "a");
   const all = await startClients();
   d.program(17, "b");
@@ -132,7 +158,40 @@ test("a pass that fails is told once, and made up for", async () => {
   await all.answered(["b"], Date.now(), 8_000);
   expect(deadPeers.status().failure).toBeNull();
   expect(told).toHaveLength(1);
-  await deadPeers.stop();
+});
+
+test("where the records in sockets' own storage cannot be listed, those in the table are acted on", async () => {
+  await using made = beginWith({ failures: 1 });
+  d.program(17, "a");
+  await startClients();
+  d.program(17, "b");
+  made.deadPeers.start(d.programmer.units());
+  await eventually("the end of one", () => (made.deadPeers.status().ended[4] === ONE_PLACE ? true : undefined), {
+    withinMs: 2_000,
+  });
+  expect(made.deadPeers.status().failure).toBe("out of memory");
+});
+
+test("a change that comes during a pass's grace period has one of its own", async () => {
+  const passes: boolean[] = [];
+  await using made = beginWith({ onFind: (query) => passes.push(query.concerns(17, 54)) });
+  d.program(17, "a");
+  const other = makeUnit({
+    name: "default/other",
+    clusterIp: VIP.v4,
+    port: 54,
+    protocol: 17,
+    endpoints: ["10.1.0.9:54"],
+  });
+  d.programmer.apply({ upserted: [other], removed: [] });
+  const states = [...d.programmer.units()].map(({ state }) => ({ unit: state, lostIds: [] }));
+  const late = states.filter(({ unit }) => unit.name === "default/other");
+  made.deadPeers.changed(states.filter((change) => !late.includes(change)));
+  await sleep(4);
+  expect([late.length, passes]).toEqual([1, []]);
+  made.deadPeers.changed(late);
+  await eventually("both passes", () => (passes.length >= 2 ? true : undefined), { withinMs: 2_000 });
+  expect(passes).toEqual([false, true]);
 });
 
 test("otherNamespaces never: no other namespace is entered, what is sent there fails", async () => {
