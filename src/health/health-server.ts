@@ -12,8 +12,7 @@ export function healthRoute(health: ProxyHealth, answered: HealthAnswered): Rout
   return (_request, path) => {
     if (path !== "/healthz" && path !== "/livez") return notFound();
     const kind = path === "/healthz" ? "healthz" : "livez";
-    const well = health.healthy && (kind === "livez" || health.nodeEligible);
-    const status = well ? 200 : 503;
+    const status = health.isWell(kind) ? 200 : 503;
     answered(kind, status);
     return json(status, health.body(kind));
   };

@@ -53,12 +53,13 @@ export class ProxyHealth {
     if (node !== null) this.#nodeEligible = !node.deleting && !node.excluded;
   }
 
-  get nodeEligible(): boolean {
-    return this.#nodeEligible;
-  }
-
   get healthy(): boolean {
     return [...this.#states.values()].every((state) => this.#isHealthy(state));
+  }
+
+  /** The answer is 200: for /healthz the node must be eligible, too. */
+  isWell(kind: "healthz" | "livez"): boolean {
+    return this.healthy && (kind === "livez" || this.#nodeEligible);
   }
 
   /** The answer's body: of /healthz with, of /livez without the word on the node. */
@@ -67,7 +68,8 @@ export class ProxyHealth {
     const { healthy } = this;
     const states = [...this.#states].sort(([a], [b]) => a - b);
     // Whoever is well says "just now": load balancers go by that.
-    const last = healthy ? now : Math.max(...states.map(([, { syncedMs }]) => syncedMs));
+    const last =
+      this.isWell(kind) || states.length === 0 ? now : Math.max(...states.map(([, { syncedMs }]) => syncedMs));
     const status = states.map(([family, state]) => {
       return [FAMILY_NAME[family], { lastUpdated: goTime(state.syncedMs), healthy: this.#isHealthy(state) }] as const;
     });

@@ -93,6 +93,14 @@ test("who has nothing to do stays healthy, however long ago the last sync was", 
   expect(body["status"]).toMatchObject({ IPv4: { lastUpdated: "2026-07-01T12:00:00Z" } });
 });
 
+test("a node that may have no traffic: the time of the last sync, as whenever the answer is 503", async () => {
+  health.started();
+  vi.advanceTimersByTime(7_200_000);
+  const [status, body] = await ask("/healthz");
+  expect([status, body["healthy"], body["lastUpdated"]]).toEqual([503, true, "2026-07-01T12:00:00Z"]);
+  expect((await ask("/livez"))[1]["lastUpdated"]).toBe("2026-07-01T14:00:00Z");
+});
+
 test("a wall clock that jumps makes nobody ill and nobody well", async () => {
   health.started();
   health.queued(4);
