@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// When to sync: never before both kinds of objects have come once and the agent is ready for them; then at once, with whatever came in the same turn of
-// the event loop. Much is compiled, and at first written, in slices, so that nothing else has to wait long.
+// When to sync: never before both kinds of objects have come once and the agent is ready for them; then at once, with
+// whatever came in the same turn of the event loop. Much is compiled, and at first written, in slices, so that nothing
+// else has to wait long.
 
 import type { Compiler } from "../compile/compile.ts";
 import { ENDPOINT_STRIDE, type Unit, type UnitDelta } from "../compile/unit.ts";

@@ -39,14 +39,21 @@ export class Digest {
       row.#b = SEED_B;
       row.words(keyWords, i * keySize, (i + 1) * keySize);
       row.words(valueWords, i * valueSize, (i + 1) * valueSize);
-      this.#sumA = (this.#sumA + row.#a) | 0;
-      this.#sumB = (this.#sumB + row.#b) | 0;
+      this.#sumA = (this.#sumA + spread(row.#a)) | 0;
+      this.#sumB = (this.#sumB + spread(row.#b)) | 0;
     }
   }
 
   toString(): string {
     return [this.#a, this.#b, this.#sumA, this.#sumB].map((part) => (part >>> 0).toString(16)).join("-");
   }
+}
+
+/** Every bit moves every other: what differs in the last word only must not cancel out in a sum. */
+function spread(hash: number): number {
+  const once = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  const twice = Math.imul(once ^ (once >>> 13), 0xc2b2ae35);
+  return twice ^ (twice >>> 16);
 }
 
 function wordsOf(bytes: Uint8Array): Uint32Array {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compares the maps with what was programmed and mends what differs, in the order in which new things are written: bits,
-// names, backends, slots, words, source ranges, rows. It never meets a change that is under way: apply() runs in one turn of the event
-// loop, and so does each step here, which compares what it has just read with the picture of this moment.
+// names, backends, slots, words, source ranges, rows. It never meets a change that is under way: apply() runs in one turn
+// of the event loop, and so does each step here, which compares what it has just read with the picture of this moment.
 
 import type { AuditedMaps } from "../datapath/audit-port.ts";
 import { auditFrontends } from "./audit-frontends.ts";
