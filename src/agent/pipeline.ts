@@ -150,8 +150,10 @@ export class Pipeline {
     this.#addresses = new DeviceAddresses((addresses) => this.#setAddresses(addresses));
     this.#tick = setInterval(() => {
       this.#sourceLog.observe(source.status());
-      if (installation.programmer.wantsRetry) {
-        this.#options.servers.watch.applied(installation.programmer.retry());
+      const { watch } = this.#options.servers;
+      // What failed may have been written by a round of the programmer's own since: that ends the failure all the same.
+      if (installation.programmer.wantsRetry || watch.isFailing) {
+        watch.applied(installation.programmer.retry());
         if (this.#loop.isSynced) this.#onDrained();
       }
       if (this.#loop.isSynced) this.#heap.tick(performance.now() - this.#appliedMs);

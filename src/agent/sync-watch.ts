@@ -109,6 +109,11 @@ export class SyncWatch {
     for (const { key, capacity } of refused) if (!capacity) this.#failing.add(key.endsWith("/6") ? 6 : 4);
   }
 
+  /** The last round of writes that is known of left some undone. */
+  get isFailing(): boolean {
+    return this.#failing.size > 0;
+  }
+
   /**
    * All that was asked for was written, or tried. Answers the Services whose objects have changed since the last time;
    * null if there was nothing to do.

@@ -114,6 +114,17 @@ test("a family with a unit that cannot be written is not synced; one without roo
   expect(sync()).toBe(null);
 });
 
+test("failing until a round of writes went well, whoever asked for it", () => {
+  watch.started();
+  expect(watch.isFailing).toBe(false);
+  sync([{ key: "ns/a/TCP/4", capacity: true }]);
+  expect(watch.isFailing).toBe(false);
+  sync([{ key: "ns/a/TCP/4", capacity: false }]);
+  expect(watch.isFailing).toBe(true);
+  expect(sync()).toBe(null);
+  expect(watch.isFailing).toBe(false);
+});
+
 test("measured: what was caused after the start, at the sync, in its family; not where a slice went", async () => {
   const measured = () => byFamily("network_programming_duration_seconds_count");
   watch.slice("ns/a", put(slice(4, Date.now() - 1_000)));
