@@ -83,12 +83,15 @@ export class FlowTable implements Disposable {
     return found;
   }
 
-  /** Whether the socket is still where the flow says, as far as this table knows. */
-  holds({ cookie, backendAddress, backendPort }: Flow): boolean {
+  /**
+   * Whether the socket is still where the flow says, by the call that the flow says, as far as this table knows. A second
+   * look also tells a flow that was read from two calls, in the moment between them.
+   */
+  holds(flow: Flow): boolean {
     const places = this.#view.buffer.byteLength / this.#view.elementSize;
-    const start = Number(cookie % BigInt(places)) * this.#view.elementSize;
+    const start = Number(flow.cookie % BigInt(places)) * this.#view.elementSize;
     const now = this.#isWhole(start) ? this.#read(start) : null;
-    return now?.cookie === cookie && now.backendPort === backendPort && sameAddress(now.backendAddress, backendAddress);
+    return now !== null && isSameFlow(now, flow);
   }
 
   close(): void {
@@ -136,7 +139,13 @@ function decodeFlow(
 }
 
 export function isSameFlow(a: Flow, b: Flow): boolean {
-  return a.cookie === b.cookie && a.backendPort === b.backendPort && sameAddress(a.backendAddress, b.backendAddress);
+  return (
+    a.cookie === b.cookie &&
+    a.backendPort === b.backendPort &&
+    a.frontendPort === b.frontendPort &&
+    sameAddress(a.backendAddress, b.backendAddress) &&
+    sameAddress(a.frontendAddress, b.frontendAddress)
+  );
 }
 
 export function sameAddress(a: Uint8Array, b: Uint8Array): boolean {

@@ -45,7 +45,7 @@ export class SocketIterators implements Disposable {
     const program = this.#programs[flows[0]?.protocol ?? PROTOCOL.SCTP];
     if (program === null) return [];
     const keys = new Uint8Array(BigUint64Array.from(flows, ({ cookie }) => cookie).buffer);
-    this.#doomed.updateBatch(keys, this.#peers(flows), flows.length);
+    this.#doom(flows, keys);
     try {
       const ended = await collectIterator(program, netns === null ? {} : { netns });
       return [...new BigUint64Array(ended.buffer, ended.byteOffset, ended.length / 8)];
@@ -58,6 +58,16 @@ export class SocketIterators implements Disposable {
     this.#doomed.close();
     for (const program of Object.values(this.#programs)) program?.close();
     this.#object.close();
+  }
+
+  /** All of them or none: who is left in the map ends when he calls the same endpoint again. */
+  #doom(flows: readonly Flow[], keys: Uint8Array): void {
+    try {
+      this.#doomed.updateBatch(keys, this.#peers(flows), flows.length);
+    } catch (error) {
+      for (const key of [...this.#doomed.keys()]) this.#doomed.delete(key);
+      throw error;
+    }
   }
 
   #peers(flows: readonly Flow[]): Uint8Array {

@@ -108,8 +108,14 @@ interface Replaced {
   readonly onFind?: (query: FlowQuery) => void;
 }
 
+interface Begun {
+  readonly deadPeers: DeadPeers;
+  readonly table: FlowTable;
+  readonly told: readonly string[];
+}
+
 /** Dead peers with listings that fail at first, and an ear at what is looked for; and what they log. */
-function beginWith({ failures = 0, onFind }: Replaced): AsyncDisposable & { deadPeers: DeadPeers; told: string[] } {
+function beginWith({ failures = 0, onFind }: Replaced): AsyncDisposable & Begun {
   using made = new DisposableStack();
   const map = (name: string) => made.use(d.bed.object.map(name));
   using btf = d.bed.object.btf();
@@ -139,6 +145,7 @@ function beginWith({ failures = 0, onFind }: Replaced): AsyncDisposable & { dead
   const opened = made.move();
   return {
     deadPeers,
+    table,
     told,
     async [Symbol.asyncDispose]() {
       await deadPeers.stop();
@@ -206,6 +213,43 @@ test("otherNamespaces never: no other namespace is entered, what is sent there f
   expect(all.errorsSince(sinceMs)).toEqual(["EPERM"]);
 });
 
+test("a flow is no longer held when its socket called another frontend", async () => {
+  await using made = beginWith({});
+  const actor = d.actor("pod");
+  const second = makeUnit({
+    name: "default/second",
+    clusterIp: "10.96.0.2",
+    port: 53,
+    protocol: 17,
+    endpoints: [`${BACKENDS.v4[0]}:${PORT}`],
+  });
+  d.program(17, "a");
+  d.programmer.apply({ upserted: [second], removed: [] });
+  await actor.do("socket 1 udp 4", `connect 1 ${VIP.v4} 53`);
+  const [flow, ...more] = await made.table.find({ concerns: () => true, matches: () => true });
+  if (flow === undefined) throw new Error("no flow");
+  expect([more, made.table.holds(flow)]).toEqual([[], true]);
+  await actor.do("connect 1 10.96.0.2 53");
+  expect(made.table.holds(flow)).toBe(false);
+});
+
+test("flows that have no room leave nothing behind for the next", async () => {
+  using iterators = new SocketIterators(killObject());
+  const flows = (count: number, from: number): Flow[] =>
+    Array.from({ length: count }, (_, i) => ({
+      cookie: BigInt(from + i) << 40n,
+      protocol: 17,
+      frontendAddress: addressBytes(VIP.v4),
+      frontendPort: 53,
+      backendAddress: addressBytes(BACKENDS.v4[0]),
+      backendPort: PORT,
+      serviceId: 1,
+      stored: false,
+    }));
+  await expect(iterators.end(flows(iterators.room + 1, 1), null)).rejects.toMatchObject({ code: "E2BIG" });
+  expect(await iterators.end(flows(iterators.room, iterators.room + 2), null)).toEqual([]);
+});
+
 test("a full table is read without holding up the event loop", async () => {
   const places = 65_536;
   const bytes = 64;
@@ -227,16 +271,21 @@ test("a full table is read without holding up the event loop", async () => {
   using active = d.bed.object.map("pt_active");
   using btf = d.bed.object.btf();
   using table = new FlowTable({ sockets, active }, btf);
+  const spentMs = (since: NodeJS.CpuUsage): number => process.cpuUsage(since).user / 1_000;
+  const looks: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const before = process.cpuUsage();
+    expect(await table.find({ concerns: () => false, matches: () => true })).toEqual([]);
+    looks.push(spentMs(before));
+  }
   let turns = 0;
   const turn = setInterval(() => turns++, 0);
   const before = process.cpuUsage();
-  const none = await table.find({ concerns: () => false, matches: () => true });
-  const look = process.cpuUsage(before).user / 1_000;
   const all = await table.find({ concerns: () => true, matches: () => true });
-  const { user } = process.cpuUsage(before);
+  const readMs = spentMs(before);
   clearInterval(turn);
-  expect([none.length, all.length]).toEqual([0, places]);
-  // By the processor's time: others may be running beside this test.
-  expect(look).toBeLessThan(20);
-  expect(user / 1_000 / turns).toBeLessThan(20);
+  expect(all).toHaveLength(places);
+  // By the processor's time, and the least of it: others may be running beside this test.
+  expect(Math.min(...looks)).toBeLessThan(20);
+  expect(readMs / turns).toBeLessThan(20);
 });
