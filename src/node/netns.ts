@@ -14,17 +14,20 @@ const SLICE = 64;
 /** Of the machine's first PID namespace (PROC_PID_INIT_INO): whoever lives there sees every process. */
 const FIRST_PID_NAMESPACE = "pid:[4026531836]";
 
-/** More than any node has. */
+/** More than any node has, unless somebody makes them to keep us busy. */
 const MOST = 4_096;
 
 export const seesEveryProcess = (): boolean => readlinkSync("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
 
 export class NamespaceSearch {
   readonly #known: Set<number>;
+  readonly #most: number;
   #unreadable = 0;
+  #passedOver = false;
 
-  constructor() {
+  constructor(most = MOST) {
     this.#known = new Set([statSync("/proc/self/ns/net").ino]);
+    this.#most = most;
   }
 
   /**
@@ -32,7 +35,7 @@ export class NamespaceSearch {
    * CAP_SYS_PTRACE to tell the namespace, and the host's PID namespace to see them at all.
    */
   get isComplete(): boolean {
-    return this.#unreadable === 0 && seesEveryProcess();
+    return this.#unreadable === 0 && !this.#passedOver && seesEveryProcess();
   }
 
   /** Those that have a name: every pod's, where /run/netns is the node's own. None is given twice by one search. */
@@ -69,7 +72,9 @@ export class NamespaceSearch {
   }
 
   #isNew(inode: number): boolean {
-    if (this.#known.has(inode) || this.#known.size > MOST) return false;
+    if (this.#known.has(inode)) return false;
+    this.#passedOver ||= this.#known.size > this.#most;
+    if (this.#passedOver) return false;
     this.#known.add(inode);
     return true;
   }

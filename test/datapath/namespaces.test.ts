@@ -30,6 +30,12 @@ afterAll(async () => {
   await command(["ip", "netns", "del", NAME]);
 });
 
+test("a search that stops says so", async () => {
+  const search = new NamespaceSearch(1);
+  expect([...search.named(), ...(await search.ofProcesses())]).toHaveLength(1);
+  expect(search.isComplete).toBe(false);
+});
+
 test("are found once each, and can be entered", async () => {
   const search = new NamespaceSearch();
   const named = search.named();
