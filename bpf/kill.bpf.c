@@ -17,14 +17,6 @@ char kill_license[] SEC("license") = "Dual BSD/GPL";
 
 #define AF_INET 2
 
-enum {
-	KERNEL_ESTABLISHED = 1,
-	KERNEL_TIME_WAIT = 6,
-	KERNEL_CLOSE = 7,
-	KERNEL_LISTEN = 10,
-	KERNEL_NEW_SYN_RECV = 12
-};
-
 /* Of the kernel's own types what is read here; where it lies is found out at load. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -110,7 +102,7 @@ int pt_end_udp(struct bpf_iter__udp *ctx)
 {
 	struct sock_common *sk = (struct sock_common *)ctx->udp_sk;
 
-	if (sk && sk->skc_state == KERNEL_ESTABLISHED)
+	if (sk && sk->skc_state == BPF_TCP_ESTABLISHED)
 		end_named(ctx->meta, sk);
 	return 0;
 }
@@ -124,8 +116,8 @@ int pt_end_tcp(struct bpf_iter__tcp *ctx)
 	if (!sk)
 		return 0;
 	state = sk->skc_state;
-	if (state != KERNEL_LISTEN && state != KERNEL_CLOSE && state != KERNEL_TIME_WAIT &&
-	    state != KERNEL_NEW_SYN_RECV)
+	if (state != BPF_TCP_LISTEN && state != BPF_TCP_CLOSE && state != BPF_TCP_TIME_WAIT &&
+	    state != BPF_TCP_NEW_SYN_RECV)
 		end_named(ctx->meta, sk);
 	return 0;
 }
