@@ -7,6 +7,7 @@ import { sameItems } from "../model/equal.ts";
 import type { StoreView } from "../model/store.ts";
 import {
   type EndpointSlice,
+  type Family,
   type NodeFacts,
   objectKey,
   type Problem,
@@ -39,6 +40,9 @@ export interface CompiledService {
   readonly problems: readonly Problem[];
 }
 
+/** Of one Service. */
+const MOST_PROBLEMS = 64;
+
 /** Pure. The slices are the Service's own, in any order. A port left without any frontend has no unit. */
 export function compileService(
   service: Service,
@@ -51,6 +55,7 @@ export function compileService(
   const problems = [...offer.problems];
   const units: Unit[] = [];
   const networks = { isClusterIp, serviceCidrs: options.serviceCidrs };
+  const rangesIn = rangesByFamily(service, context);
   let accepted: readonly AcceptedSlice[] | undefined;
   for (const port of offer.ports) {
     const frontends = wonFrontends(key, port, context, problems);
@@ -58,9 +63,8 @@ export function compileService(
     accepted ??= slices
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
       .map((slice) => acceptEndpoints(slice, networks, problems));
-    const { clusterCidrs } = options;
     const ranged = frontends.some(({ role }) => role === "loadBalancer");
-    const sourceRanges = ranged ? unitRanges(service, port.family, { facts, clusterCidrs }) : null;
+    const sourceRanges = ranged ? rangesIn(port.family) : null;
     units.push(
       unitOf({ key, service, port, frontends, sourceRanges }, (needsLocal) =>
         selectEndpoints(accepted ?? [], {
@@ -74,7 +78,27 @@ export function compileService(
       ),
     );
   }
-  return { units, problems };
+  return { units, problems: summedUp(key, problems) };
+}
+
+/** The ranges of a family are those of all of its ports. */
+function rangesByFamily(service: Service, { facts, options }: CompileContext): (family: Family) => UnitRanges | null {
+  const known = new Map<Family, UnitRanges | null>();
+  return (family) => {
+    const ranges = known.get(family);
+    if (ranges !== undefined) return ranges;
+    const made = unitRanges(service, family, { facts, clusterCidrs: options.clusterCidrs });
+    known.set(family, made);
+    return made;
+  };
+}
+
+/** So many are named: what somebody does wrong ten thousand times must not flood the log. */
+function summedUp(key: ServiceKey, problems: readonly Problem[]): readonly Problem[] {
+  const unnamed = problems.length - MOST_PROBLEMS;
+  if (unnamed <= 0) return problems;
+  const more: Problem = { kind: "Service", key, field: "", reason: `and ${unnamed} more problems` };
+  return [...problems.slice(0, MOST_PROBLEMS), more];
 }
 
 function wonFrontends(key: ServiceKey, port: PortOffer, context: CompileContext, problems: Problem[]): Frontend[] {
@@ -145,11 +169,13 @@ export class Compiler {
     for (const key of keys) {
       const before = this.#units.get(key) ?? NO_UNITS;
       const compiled = this.#compile(key, view);
-      const after = compiled.units.map((unit) => before.find((old) => sameUnit(old, unit)) ?? unit);
+      const held = new Map(before.map((unit) => [unit.key, unit]));
+      const after = compiled.units.map((unit) => unchanged(held.get(unit.key), unit) ?? unit);
       if (after.length === 0) this.#units.delete(key);
       else this.#units.set(key, after);
-      for (const unit of after) if (!before.includes(unit)) upserted.push(unit);
-      for (const old of before) if (!after.some((unit) => unit.key === old.key)) removed.push(old.key);
+      for (const unit of after) if (held.get(unit.key) !== unit) upserted.push(unit);
+      for (const unit of after) held.delete(unit.key);
+      removed.push(...held.keys());
       problems.set(key, compiled.problems);
     }
     return { upserted, removed, problems };
@@ -226,9 +252,13 @@ export class Compiler {
 const NO_UNITS: readonly Unit[] = [];
 const NOTHING: CompiledService = { units: NO_UNITS, problems: [] };
 
+/** The unit as it was, if it comes out so again. */
+const unchanged = (old: Unit | undefined, unit: Unit): Unit | null =>
+  old !== undefined && sameUnit(old, unit) ? old : null;
+
+/** Of one key. */
 function sameUnit(a: Unit, b: Unit): boolean {
   return (
-    a.key === b.key &&
     a.emptyLocal === b.emptyLocal &&
     a.affinitySec === b.affinitySec &&
     sameRanges(a.sourceRanges, b.sourceRanges) &&

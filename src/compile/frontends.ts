@@ -47,6 +47,9 @@ interface ServiceAddress {
   readonly field: string;
 }
 
+/** An eighth of the room that there is by default: ports times addresses, a small object can ask for more than memory holds. */
+const MOST_FRONTENDS = 32_768;
+
 /** Pure; a Service without a ClusterIP in a family (headless, ExternalName) gets no offer in it. Port names are unique. */
 export function offerFrontends(service: Service, options: CompileOptions, facts: NodeFacts): Offer {
   const problems: Problem[] = [];
@@ -57,6 +60,15 @@ export function offerFrontends(service: Service, options: CompileOptions, facts:
   const families = ([4, 6] as const).filter((family) => service.clusterIps.some((ip) => familyOfText(ip) === family));
   if (families.length === 0) return { ports: [], problems };
   const addresses = serviceAddresses(service, { options, facts, refuse });
+  const each = addresses.length + (service.ports.some(({ nodePort }) => nodePort !== 0) ? families.length : 0);
+  if (service.ports.length * each > MOST_FRONTENDS) {
+    const asked = `${service.ports.length} ports at ${each} addresses`;
+    refuse(
+      "spec.ports",
+      `${asked} are more frontends than the ${MOST_FRONTENDS} that a Service may have: none is served`,
+    );
+    return { ports: [], problems };
+  }
   const taken = new Set<string>();
   const ports: PortOffer[] = [];
   for (const [index, port] of service.ports.entries()) {

@@ -91,19 +91,19 @@ function readClusterIps(spec: JsonObject, findings: Findings): readonly string[]
 }
 
 function readAddresses(list: readonly unknown[], path: string, findings: Findings): readonly string[] {
-  const addresses: string[] = [];
+  const addresses = new Set<string>();
   for (const [i, value] of list.entries()) {
     const address = typeof value === "string" ? canonicalAddress(value) : null;
     if (address === null) findings.add(`${path}[${i}]`, `must be an IP address, not ${describe(value)}`);
-    else if (!addresses.includes(address)) addresses.push(address);
+    else addresses.add(address);
   }
-  return exact(addresses);
+  return exact([...addresses]);
 }
 
 /** Addresses of status.loadBalancer.ingress with ipMode nil or VIP; an entry of a host name alone is none of ours. */
 function readIngress(loadBalancer: JsonObject, findings: Findings): readonly string[] {
   const path = "status.loadBalancer.ingress";
-  const addresses: string[] = [];
+  const addresses = new Set<string>();
   for (const [i, entry] of listMember(loadBalancer, "ingress", path, findings).entries()) {
     if (!isObject(entry)) {
       findings.add(`${path}[${i}]`, `must be an object, not ${describe(entry)}`);
@@ -114,9 +114,9 @@ function readIngress(loadBalancer: JsonObject, findings: Findings): readonly str
     if (ip === "" || mode !== "VIP") continue;
     const address = typeof ip === "string" ? canonicalAddress(ip) : null;
     if (address === null) findings.add(`${path}[${i}].ip`, `must be an IP address, not ${describe(ip)}`);
-    else if (!addresses.includes(address)) addresses.push(address);
+    else addresses.add(address);
   }
-  return exact(addresses);
+  return exact([...addresses]);
 }
 
 interface SourceRanges {
@@ -128,15 +128,16 @@ interface SourceRanges {
 function readSourceRanges(spec: JsonObject, findings: Findings): SourceRanges {
   const path = "spec.loadBalancerSourceRanges";
   const list = listMember(spec, "loadBalancerSourceRanges", path, findings);
-  const ranges: string[] = [];
+  const found = new Set<string>();
   let wrong = 0;
   for (const [i, value] of list.entries()) {
     const cidr = typeof value === "string" ? parseCidr(value.trim()) : null;
     if (cidr === null) {
       wrong++;
       findings.add(`${path}[${i}]`, `must be a CIDR, not ${describe(value)}`);
-    } else if (!ranges.includes(formatCidr(cidr))) ranges.push(formatCidr(cidr));
+    } else found.add(formatCidr(cidr));
   }
+  const ranges = [...found];
   const closed = ([4, 6] as const).filter(
     (family) => wrong > 0 && !ranges.some((range) => familyOfText(range) === family),
   );
@@ -145,15 +146,20 @@ function readSourceRanges(spec: JsonObject, findings: Findings): SourceRanges {
 
 function readPorts(spec: JsonObject, findings: Findings): readonly ServicePort[] {
   const ports: ServicePort[] = [];
+  const names = new Set<string>();
+  const numbers = new Set<string>();
   for (const [i, entry] of listMember(spec, "ports", "spec.ports", findings).entries()) {
     const path = `spec.ports[${i}]`;
     const port = readServicePort(entry, path, findings);
     if (port === null) continue;
-    if (ports.some((other) => other.name === port.name)) {
+    const number = `${port.port}/${port.protocol}`;
+    if (names.has(port.name)) {
       findings.add(`${path}.name`, `${describe(port.name)} names another port of this Service already`);
-    } else if (ports.some((other) => other.port === port.port && other.protocol === port.protocol)) {
+    } else if (numbers.has(number)) {
       findings.add(`${path}.port`, `${port.port} with this protocol is another port of this Service already`);
     } else {
+      names.add(port.name);
+      numbers.add(number);
       ports.push(port);
     }
   }
