@@ -65,10 +65,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const node = (config.hostnameOverride ?? hostname()).trim().toLowerCase();
   log.info({ version, node, source: config.source, pid: process.pid }, "portolan starts");
   for (const note of options.notes) log.info(note);
-  // What cannot work without the user's help is told before anything is touched.
   // Loaded by whoever runs an agent, and not by every command.
   const { Servers } = await import("./servers.ts");
   const servers = new Servers({ ...options, node, startedMs, log });
+  // What cannot work without the user's help is told before anything is touched.
   const source = await openSource(config, { node, log, servers });
   servers.useWriter(source.change);
   const { cgroup, warnings } = admit(config);

@@ -44,11 +44,7 @@ export interface CompiledService {
 const MOST_PROBLEMS = 64;
 
 /** Pure. The slices are the Service's own, in any order. A port left without any frontend has no unit. */
-export function compileService(
-  service: Service,
-  slices: readonly EndpointSlice[],
-  context: CompileContext,
-): CompiledService {
+function compileService(service: Service, slices: readonly EndpointSlice[], context: CompileContext): CompiledService {
   const key: ServiceKey = objectKey(service.namespace, service.name);
   const { options, facts, isClusterIp } = context;
   const offer = offerFrontends(service, options, facts);

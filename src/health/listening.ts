@@ -3,7 +3,8 @@
 // is taken.
 
 import type { Server } from "node:http";
-import { type AddressInfo, isIPv6 } from "node:net";
+import type { AddressInfo } from "node:net";
+import { joinHostPort, splitHostPort } from "../config/checks.ts";
 import { answering, type Route } from "./answer.ts";
 
 const RETRY_MS = 5_000;
@@ -22,15 +23,11 @@ export interface Place {
   readonly network: "tcp" | "tcp4" | "tcp6";
 }
 
-/** "10.0.0.1:80", "[fd00::1]:80". */
-export const placeText = ({ host, port }: Omit<Place, "network">): string =>
-  isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
-
 /** "10.0.0.1:80" or "[fd00::1]:80", which was checked before, as a place of network "tcp". */
 export function placeOf(text: string): Place {
-  const colon = text.lastIndexOf(":");
-  const host = text.slice(0, colon).replace(/^\[|\]$/g, "");
-  return { host, port: Number(text.slice(colon + 1)), network: "tcp" };
+  const parts = splitHostPort(text);
+  if (parts === null) throw new Error(`${text} is no place to listen at`);
+  return { ...parts, network: "tcp" };
 }
 
 /** Resolves when it listens. Rejects with an Error in Go's words. */
@@ -45,7 +42,9 @@ export async function listen(server: Server, place: Place): Promise<void> {
       await listen(server, { ...place, host: "0.0.0.0", network: "tcp4" });
       return;
     }
-    throw new Error(`listen ${place.network} ${placeText(place)}: ${WORDS[code] ?? message}`, { cause: error });
+    throw new Error(`listen ${place.network} ${joinHostPort(place.host, place.port)}: ${WORDS[code] ?? message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -108,7 +107,7 @@ export class StandingServer {
   get address(): string | null {
     const bound = this.#server?.address() as AddressInfo | null | undefined;
     if (bound === null || bound === undefined) return null;
-    return placeText({ host: this.#options.place.host, port: bound.port });
+    return joinHostPort(this.#options.place.host, bound.port);
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API server as a source: a reflector each for Services and EndpointSlices, and for the node's own facts if the sink
-// wants them; and the memory of where API servers are for the next cold start, when the `kubernetes` Service does not work yet because this agent has not programmed it.
+// wants them; and the memory of where API servers are for the next cold start, when the `kubernetes` Service does not
+// work yet because this agent has not programmed it.
 
 import { formatAddress } from "../model/address.ts";
 import type { EndpointSlice, Service } from "../model/types.ts";

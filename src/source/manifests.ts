@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder of Service and EndpointSlice manifests as a source, and of our Node and ServiceCIDRs if somebody writes them. A broken file is named, and what it held before stays
-// until it is mended or removed; of two files with the same object the first by name has it.
+// A folder of Service and EndpointSlice manifests as a source, and of our Node and ServiceCIDRs if somebody writes them.
+// A broken file is named, and what it held before stays until it is mended or removed; of two files with the same object
+// the first by name has it.
 
 import { statSync } from "node:fs";
 import { resolve } from "node:path";

@@ -4,7 +4,7 @@
 import * as v from "valibot";
 import { formatDuration, parseDuration } from "./duration.ts";
 
-export const MAX_INT32 = 2 ** 31 - 1;
+const MAX_INT32 = 2 ** 31 - 1;
 
 export const text = (otherwise = "") =>
   v.pipe(

@@ -8,7 +8,7 @@ import { verbosityOf } from "./verbosity.ts";
 import { API_VERSION, activeSection, KIND, type Mode } from "./wire-schema.ts";
 
 /** What kube-proxy makes of a conntrack setting that nobody gave. */
-export const CONNTRACK_DEFAULTS = {
+const CONNTRACK_DEFAULTS = {
   maxPerCore: 32_768,
   min: 131_072,
   tcpEstablishedTimeoutSec: 86_400,
