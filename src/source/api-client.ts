@@ -215,7 +215,7 @@ function destroyFree(agent: http.Agent): void {
 }
 
 function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "[::1]" || host.startsWith("127.");
+  return host === "localhost" || host === "[::1]" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 async function statusError(response: IncomingMessage): Promise<StatusError> {
