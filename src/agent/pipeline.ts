@@ -21,6 +21,7 @@ import { LoopDelay } from "./loop-delay.ts";
 import type { NodePorts } from "./node-ports.ts";
 import { NodeView } from "./node-view.ts";
 import { Problems } from "./problems.ts";
+import { RefusalLog } from "./refusal-log.ts";
 import type { AgentReport } from "./report.ts";
 import type { PipelineFigures, Servers } from "./servers.ts";
 import { SourceLog } from "./source-log.ts";
@@ -49,6 +50,7 @@ export class Pipeline {
   readonly #store = new Store();
   readonly #latency = new Latency();
   readonly #heap = new HeapTrim();
+  readonly #refusals = new RefusalLog();
   readonly #delay = new LoopDelay();
   readonly #problems: Problems;
   readonly #node: NodeView;
@@ -156,6 +158,7 @@ export class Pipeline {
         watch.applied(installation.programmer.retry());
         if (this.#loop.isSynced) this.#onDrained();
       }
+      if (!installation.programmer.wantsRetry) this.#refusals.clear();
       if (this.#loop.isSynced) this.#heap.tick(performance.now() - this.#appliedMs);
     }, TICK_MS);
     this.#opened = this.#open();
@@ -191,7 +194,7 @@ export class Pipeline {
     this.#writeMs += writeMs;
     this.#appliedMs = performance.now();
     nodePorts.drop(delta);
-    for (const unit of refused) {
+    for (const unit of this.#refusals.news(refused)) {
       log.warn({ unit: unit.key, reason: unit.reason }, "not programmed; tried again when there is room");
       if (unit.capacity) servers.event(capacityEvent(node, unit));
     }

@@ -62,6 +62,8 @@ signal, it dies of that signal.
 };
 
 const CONFIG_POLL_MS = 1_000;
+/** Less than the 30 s that Kubernetes gives a pod. */
+const STOP_MS = 20_000;
 
 async function run(flags: Flags): Promise<number> {
   const version = textFlag(flags, "version", "false");
@@ -91,6 +93,9 @@ async function run(flags: Flags): Promise<number> {
 async function serve({ config, notes, file }: Settings, text: string | null, flags: Flags): Promise<number> {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort(signal));
+  // A stage that does not come to its end must not keep the next agent from starting.
+  const overdue = (): never => process.exit(EXIT.FAILED);
+  stop.signal.addEventListener("abort", () => setTimeout(overdue, STOP_MS).unref(), { once: true });
   const watch = setInterval(() => {
     if (file === null || stop.signal.aborted || [text, null].includes(read(file))) return;
     process.stderr.write(`portolan: ${file} has changed: start again with what it says now\n`);

@@ -29,7 +29,7 @@ export const MAP_NAMES = [
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 
-/** The maps this class writes; the others are read by sockets.ts and dump.ts. */
+/** The maps this class writes; the others are read by flows.ts and dump.ts. */
 const PROGRAMMED = [
   "pt_address_bits",
   "pt_frontends",

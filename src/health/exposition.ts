@@ -5,7 +5,13 @@
 import { goNumber } from "./go-number.ts";
 import type { Registry } from "./prometheus.ts";
 
-type Family = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>[number];
+type Family = Pick<Awaited<ReturnType<Registry["getMetricsAsJSON"]>>[number], "name" | "help" | "values"> & {
+  readonly type: unknown;
+};
+/** What the registry's array holds besides what its types say. */
+interface Collectable {
+  get(): Promise<Family>;
+}
 type Labels = Readonly<Partial<Record<string, string | number>>>;
 
 interface Sample {
@@ -14,11 +20,23 @@ interface Sample {
   readonly metricName?: string;
 }
 
-/** The registry in text format 0.0.4. Waits for what has to be collected first. */
+/**
+ * The registry in text format 0.0.4. Waits for what has to be collected first. A family that cannot be collected is left
+ * out, and then there is portolan_scrape_failed_families: the others are still worth having.
+ */
 export async function expose(registry: Registry): Promise<string> {
-  const families = await registry.getMetricsAsJSON();
+  const metrics = registry.getMetricsAsArray() as unknown as readonly Collectable[];
+  const collected = await Promise.allSettled(metrics.map(async (metric) => metric.get()));
+  const families = collected.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const failed = collected.length - families.length;
+  if (failed > 0) families.push(failedFamilies(failed));
   families.sort((a, b) => (a.name < b.name ? -1 : 1));
   return families.map(familyText).join("");
+}
+
+function failedFamilies(value: number): Family {
+  const help = "Families of metrics that this scrape could not collect.";
+  return { name: "portolan_scrape_failed_families", help, type: "gauge", values: [{ value, labels: {} }] };
 }
 
 function familyText(family: Family): string {

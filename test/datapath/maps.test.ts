@@ -14,7 +14,6 @@ import { addressBit } from "../../src/datapath/address-bits.ts";
 import { type DumpRow, dumpMap } from "../../src/datapath/dump.ts";
 import { checkEnums, NODE_ADDR, STAT_REASONS } from "../../src/datapath/layout.ts";
 import { MAP_NAMES, Maps } from "../../src/datapath/maps.ts";
-import { SocketTable } from "../../src/datapath/sockets.ts";
 import { readStats } from "../../src/datapath/stats.ts";
 import { addressBytes } from "../../src/model/address.ts";
 import { Programmer } from "../../src/program/programmer.ts";
@@ -359,48 +358,6 @@ describe("dump", () => {
     expect(dump("pt_affinity")[0]?.key).toEqual({ client: "netns 4711", service_id: 7, kind: "netns" });
   });
 });
-
-test("socket records are read whole or not at all", () => {
-  using map = BpfMap.open(join(pins, "pt_sockets"));
-  const record = new Uint8Array(64);
-  const view = new DataView(record.buffer);
-  const at = Object.fromEntries(socketMembers().map(({ name, offset }) => [name, offset]));
-  view.setBigUint64(at["cookie"] ?? 0, 65n, true);
-  record.set(addressBytes("10.96.0.1"), at["frontend_addr"]);
-  record.set(addressBytes("10.1.0.1"), at["backend_addr"]);
-  view.setUint16(at["frontend_port"] ?? 0, 80, true);
-  view.setUint16(at["backend_port"] ?? 0, 8080, true);
-  view.setUint32(at["backend_id"] ?? 0, 5, true);
-  view.setUint32(at["generation"] ?? 0, 2, true);
-  view.setUint8(at["proto"] ?? 0, 6);
-  view.setUint8(at["flags"] ?? 0, 1);
-  map.set(new Uint8Array(new Uint32Array([1]).buffer), record);
-  view.setBigUint64(at["cookie"] ?? 0, (1n << 63n) | 66n, true);
-  map.set(new Uint8Array(new Uint32Array([2]).buffer), record);
-  using btf = object.btf();
-  using sockets = new SocketTable(map, btf);
-  expect([...sockets.records()]).toEqual([
-    {
-      cookie: 65n,
-      protocol: 6,
-      frontendAddress: "10.96.0.1",
-      frontendPort: 80,
-      backendAddress: "10.1.0.1",
-      backendPort: 8080,
-      backendId: 5,
-      generation: 2,
-      serviceId: 0,
-      counted: true,
-    },
-  ]);
-  expect(sockets.countByBackend()).toEqual(new Map([["5.2", 1]]));
-  expect([sockets.used, sockets.capacity]).toEqual([1, 64]);
-});
-
-function socketMembers(): readonly { name: string; offset: number }[] {
-  using btf = object.btf();
-  return btf.struct("socket_record")?.members ?? [];
-}
 
 test("bpftool shows frontends with readable ports and addresses", async () => {
   (await started(maps)).apply({ upserted: [web], removed: [] });

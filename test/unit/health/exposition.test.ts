@@ -32,6 +32,21 @@ test("families and series sorted, labels in order, a labelled family with its fi
   );
 });
 
+test("a family that cannot be collected is left out and counted; the others are there", async () => {
+  const registry = new Registry();
+  new Gauge({ name: "a", help: "A.", registers: [registry] }).set(1);
+  const collect = (): void => {
+    throw new Error("no such map");
+  };
+  new Gauge({ name: "b", help: "B.", registers: [registry], collect });
+  const help = "Families of metrics that this scrape could not collect.";
+  expect(await expose(registry)).toBe(
+    "# HELP a A.\n# TYPE a gauge\na 1\n" +
+      `# HELP portolan_scrape_failed_families ${help}\n# TYPE portolan_scrape_failed_families gauge\n` +
+      "portolan_scrape_failed_families 1\n",
+  );
+});
+
 test("connections: the Services with the most by name, all others as one; a name is kept while it has connections", async () => {
   const connections = new ServiceConnections(2);
   const read = async (counts: Record<string, number>) =>
