@@ -4,6 +4,7 @@
 
 import { type Cidr, formatCidr } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
+import { type Few, fewOf, listOf } from "../model/few.ts";
 import type { StoreView } from "../model/store.ts";
 import {
   type EndpointSlice,
@@ -142,7 +143,7 @@ export class Compiler {
   readonly #claims = new Claims();
   readonly #addresses = new ServiceAddresses();
   readonly #dependents = new Dependents();
-  readonly #units = new Map<ServiceKey, readonly Unit[]>();
+  readonly #units = new Map<ServiceKey, Few<Unit>>();
 
   constructor(facts: NodeFacts, options: CompileOptions) {
     this.#facts = facts;
@@ -163,12 +164,12 @@ export class Compiler {
     const removed: string[] = [];
     const problems = new Map<ServiceKey, readonly Problem[]>();
     for (const key of keys) {
-      const before = this.#units.get(key) ?? NO_UNITS;
+      const before = listOf(this.#units.get(key));
       const compiled = this.#compile(key, view);
       const held = new Map(before.map((unit) => [unit.key, unit]));
       const after = compiled.units.map((unit) => unchanged(held.get(unit.key), unit) ?? unit);
       if (after.length === 0) this.#units.delete(key);
-      else this.#units.set(key, after);
+      else this.#units.set(key, fewOf(after));
       for (const unit of after) if (held.get(unit.key) !== unit) upserted.push(unit);
       for (const unit of after) held.delete(unit.key);
       removed.push(...held.keys());
@@ -215,7 +216,7 @@ export class Compiler {
 
   /** Every unit as last compiled. */
   *units(): Iterable<Unit> {
-    for (const units of this.#units.values()) yield* units;
+    for (const units of this.#units.values()) yield* listOf(units);
   }
 
   /** Makes known what the Service takes from others: its claims and its ClusterIPs. */
@@ -245,8 +246,7 @@ export class Compiler {
   }
 }
 
-const NO_UNITS: readonly Unit[] = [];
-const NOTHING: CompiledService = { units: NO_UNITS, problems: [] };
+const NOTHING: CompiledService = { units: [], problems: [] };
 
 /** The unit as it was, if it comes out so again. */
 const unchanged = (old: Unit | undefined, unit: Unit): Unit | null =>

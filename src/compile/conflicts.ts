@@ -3,6 +3,7 @@
 // of events and through restarts. Remembers every claim, so that the next in line gets it when the winner goes.
 
 import { sameItems } from "../model/equal.ts";
+import { type Few, fewOf, listOf } from "../model/few.ts";
 import type { ServiceKey } from "../model/types.ts";
 
 /** What one Service claims. */
@@ -15,12 +16,12 @@ export interface Claimant {
 
 export class Claims {
   readonly #claimants = new Map<ServiceKey, Claimant>();
-  /** One claimant stands for itself: nearly every claim has one, and there are tens of thousands of them. */
-  readonly #holders = new Map<string, Claimant | readonly Claimant[]>();
+  /** The claimants of each claim, the winner first. */
+  readonly #holders = new Map<string, Few<Claimant>>();
 
   /** The Service that holds the claim. */
   winner(claim: string): ServiceKey | undefined {
-    return ranked(this.#holders.get(claim))[0]?.key;
+    return listOf(this.#holders.get(claim))[0]?.key;
   }
 
   /**
@@ -38,22 +39,15 @@ export class Claims {
       const winner = this.winner(claim);
       this.#swap(claim, before, claims.has(claim) ? after : undefined);
       if (this.winner(claim) === winner) continue;
-      for (const { key } of ranked(this.#holders.get(claim))) if (key !== after.key) affected.add(key);
+      for (const { key } of listOf(this.#holders.get(claim))) if (key !== after.key) affected.add(key);
     }
   }
 
   #swap(claim: string, before: Claimant | undefined, after: Claimant | undefined): void {
-    const others = ranked(this.#holders.get(claim)).filter((holder) => holder !== before);
+    const others = listOf(this.#holders.get(claim)).filter((holder) => holder !== before);
     const holders = after === undefined ? others : others.concat(after);
     holders.sort((a, b) => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1));
-    const [only] = holders;
-    if (only === undefined) this.#holders.delete(claim);
-    else this.#holders.set(claim, holders.length === 1 ? only : holders);
+    if (holders.length === 0) this.#holders.delete(claim);
+    else this.#holders.set(claim, fewOf(holders));
   }
-}
-
-/** The claimants of one claim, the winner first. */
-function ranked(held: Claimant | readonly Claimant[] | undefined): readonly Claimant[] {
-  if (held === undefined) return [];
-  return "key" in held ? [held] : held;
 }

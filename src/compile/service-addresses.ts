@@ -11,6 +11,7 @@ import {
   parseAddress,
 } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
+import { type Few, fewOf, listOf } from "../model/few.ts";
 import type { EndpointSlice, ServiceKey } from "../model/types.ts";
 
 type SlicesOf = (key: ServiceKey) => readonly EndpointSlice[];
@@ -20,8 +21,8 @@ const NETWORK_BYTES = { 4: 14, 6: 6 } as const;
 
 export class ServiceAddresses {
   readonly #clusterIps = new Map<ServiceKey, readonly string[]>();
-  readonly #owners = new Map<AddressKey, readonly ServiceKey[]>();
-  readonly #networks = new Map<ServiceKey, readonly AddressKey[]>();
+  readonly #owners = new Map<AddressKey, Few<ServiceKey>>();
+  readonly #networks = new Map<ServiceKey, Few<AddressKey>>();
   readonly #servicesByNetwork = new Map<AddressKey, Set<ServiceKey>>();
 
   /** Whether some Service has the ClusterIP at bytes[offset]. */
@@ -32,7 +33,7 @@ export class ServiceAddresses {
   /** The Services that have this address as ClusterIP; none if the text is no address. */
   ownersOf(address: string): readonly ServiceKey[] {
     const bytes = new Uint8Array(ADDRESS_BYTES);
-    return parseAddress(address, bytes) === 0 ? [] : (this.#owners.get(addressKey(bytes)) ?? []);
+    return parseAddress(address, bytes) === 0 ? [] : listOf(this.#owners.get(addressKey(bytes)));
   }
 
   /** Sets the ClusterIPs of one Service; adds to `affected` the Services with an endpoint that became one or ceases to be. */
@@ -44,18 +45,18 @@ export class ServiceAddresses {
     for (const address of new Set([...before, ...after])) {
       const bytes = addressBytes(address);
       const at = addressKey(bytes);
-      const owners = this.#owners.get(at) ?? [];
+      const owners = listOf(this.#owners.get(at));
       const others = owners.filter((owner) => owner !== key);
       const now = after.includes(address) ? others.concat(key) : others;
       if (now.length === 0) this.#owners.delete(at);
-      else this.#owners.set(at, now);
+      else this.#owners.set(at, fewOf(now));
       if ((owners.length === 0) !== (now.length === 0)) this.#addServicesWith(bytes, slicesOf, affected);
     }
   }
 
   /** Files the endpoints of one Service. */
   setEndpoints(key: ServiceKey, slices: readonly EndpointSlice[]): void {
-    const before = this.#networks.get(key) ?? [];
+    const before = listOf(this.#networks.get(key));
     const after = networksOf(slices);
     if (sameItems(before, after)) return;
     for (const network of before) {
@@ -69,7 +70,7 @@ export class ServiceAddresses {
       else services.add(key);
     }
     if (after.length === 0) this.#networks.delete(key);
-    else this.#networks.set(key, after);
+    else this.#networks.set(key, fewOf(after));
   }
 
   #addServicesWith(address: Uint8Array, slicesOf: SlicesOf, affected: Set<ServiceKey>): void {
@@ -88,7 +89,7 @@ function networksOf(slices: readonly EndpointSlice[]): AddressKey[] {
       if (networks.at(-1) !== network && !networks.includes(network)) networks.push(network);
     }
   }
-  return networks.slice(); // exact length: there is one for every Service
+  return networks;
 }
 
 function networkKey(bytes: Uint8Array, offset: number, scratch: Uint8Array): AddressKey {

@@ -3,23 +3,22 @@
 // Holds the objects it is given, copies none, and says nothing is dirty before both kinds have synced once.
 
 import { sameEndpointSlice, sameService } from "./equal.ts";
+import { listOf } from "./few.ts";
 import { type EndpointSlice, objectKey, type Service, type ServiceKey, type SliceKey } from "./types.ts";
 
 /** What compile reads. */
 export interface StoreView {
   getService(key: ServiceKey): Service | undefined;
-  /** The slices that name this Service, in no particular order; the array is the store's own: read, do not keep. */
+  /** The slices that name this Service, in no particular order; the array may be the store's own: read, do not keep. */
   slicesOf(key: ServiceKey): readonly EndpointSlice[];
   /** Every Service there is. */
   serviceKeys(): Iterable<ServiceKey>;
 }
 
-const NO_SLICES: readonly EndpointSlice[] = [];
-
 export class Store implements StoreView {
   readonly #services = new Map<ServiceKey, Service>();
   readonly #slices = new Map<SliceKey, EndpointSlice>();
-  readonly #slicesByService = new Map<ServiceKey, EndpointSlice[]>();
+  readonly #slicesByService = new Map<ServiceKey, EndpointSlice | EndpointSlice[]>();
   readonly #synced = new Set<"services" | "endpointslices">();
   #dirty = new Map<ServiceKey, bigint>();
   #endpoints = 0;
@@ -82,7 +81,7 @@ export class Store implements StoreView {
   }
 
   slicesOf(key: ServiceKey): readonly EndpointSlice[] {
-    return this.#slicesByService.get(key) ?? NO_SLICES;
+    return listOf(this.#slicesByService.get(key));
   }
 
   serviceKeys(): Iterable<ServiceKey> {
@@ -105,8 +104,9 @@ export class Store implements StoreView {
   #add(key: SliceKey, slice: EndpointSlice, receivedNs: bigint): void {
     const service = serviceOf(slice);
     const siblings = this.#slicesByService.get(service);
-    if (siblings === undefined) this.#slicesByService.set(service, [slice]);
-    else siblings.push(slice);
+    if (siblings === undefined) this.#slicesByService.set(service, slice);
+    else if (Array.isArray(siblings)) siblings.push(slice);
+    else this.#slicesByService.set(service, [siblings, slice]);
     this.#slices.set(key, slice);
     this.#endpoints += slice.count;
     this.#touch(service, receivedNs);
@@ -114,8 +114,8 @@ export class Store implements StoreView {
 
   #remove(key: SliceKey, slice: EndpointSlice, receivedNs: bigint): void {
     const service = serviceOf(slice);
-    const siblings = this.#slicesByService.get(service) ?? [];
-    if (siblings.length > 1) siblings.splice(siblings.indexOf(slice), 1);
+    const siblings = this.#slicesByService.get(service);
+    if (Array.isArray(siblings) && siblings.length > 1) siblings.splice(siblings.indexOf(slice), 1);
     else this.#slicesByService.delete(service);
     this.#slices.delete(key);
     this.#endpoints -= slice.count;

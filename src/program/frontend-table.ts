@@ -130,8 +130,8 @@ export class FrontendTable {
     const before = this.#rows.get(row.key);
     if (before !== undefined) this.#drop(before);
     this.#rows.set(row.key, { row, owner });
-    // An array of its exact length: one that grew by push keeps room for 16 more, in every unit.
-    owner.rows = [...owner.rows, row];
+    // An array of its exact length: one that grew by push, or was spread, keeps room for 16 more, in every unit.
+    owner.rows = owner.rows.concat(row);
     this.#count(row, 1);
   }
 

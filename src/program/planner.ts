@@ -18,7 +18,8 @@ export interface Change extends SetChange, RowChange, RangeChange {
 }
 
 const NO_ENDPOINTS = new Uint8Array(0);
-const NO_IDS = new Uint32Array(0);
+const NO_IDS: readonly number[] = [];
+const NO_RANGES: readonly string[] = [];
 
 export interface Resources {
   readonly services: IdAllocator;
@@ -142,7 +143,7 @@ export class Planner {
       extents,
       stale: 0,
       affinitySec: row.affinitySec,
-      ranges: [],
+      ranges: NO_RANGES,
       rows: [],
       unclaimed: false,
     };

@@ -214,14 +214,14 @@ function readUnit(port: MapPort, serviceId: number, { name, rows, backendIds, ra
 }
 
 /** In the order of Unit.endpoints. */
-function readEndpoints(port: MapPort, backendIds: readonly number[]): { endpoints: Uint8Array; ids: Uint32Array } {
+function readEndpoints(port: MapPort, backendIds: readonly number[]): { endpoints: Uint8Array; ids: number[] } {
   const found = new Uint8Array(backendIds.length * ENDPOINT_STRIDE);
   backendIds.forEach((id, i) => {
     port.copyEndpoint(id, found, i * ENDPOINT_STRIDE);
   });
   const order = Array.from(backendIds, (_, i) => i).sort((a, b) => compareEndpoints(found, a, found, b));
   const endpoints = new Uint8Array(found.length);
-  const ids = new Uint32Array(order.length);
+  const ids = new Array<number>(order.length).fill(0);
   order.forEach((from, to) => {
     endpoints.set(found.subarray(from * ENDPOINT_STRIDE, (from + 1) * ENDPOINT_STRIDE), to * ENDPOINT_STRIDE);
     ids[to] = backendIds[from] ?? 0;
@@ -232,7 +232,7 @@ function readEndpoints(port: MapPort, backendIds: readonly number[]): { endpoint
 interface Members {
   readonly set: SetName;
   readonly endpoints: Uint8Array;
-  readonly ids: Uint32Array;
+  readonly ids: readonly number[];
 }
 
 /** The extent of a word; whole if it holds each of the set's backends once and nothing else. */

@@ -35,7 +35,7 @@ export interface ExtentPlan {
 
 export interface SetPlan {
   readonly endpoints: Uint8Array;
-  readonly backendIds: Uint32Array;
+  readonly backendIds: readonly number[];
   /** Indexes into endpoints. */
   readonly added: readonly number[];
   readonly removedIds: readonly number[];
@@ -53,7 +53,7 @@ export type ReadSlots = (base: number, count: number) => Uint32Array;
 
 interface Merge {
   readonly endpoints: Uint8Array;
-  readonly backendIds: Uint32Array;
+  readonly backendIds: number[];
   readonly added: number[];
   readonly removedIds: number[];
   readonly changed: FlagChange[];
@@ -153,7 +153,7 @@ function mergeEndpoints(state: UnitState, endpoints: Uint8Array): Merge {
   const newCount = endpoints.length / ENDPOINT_STRIDE;
   const merge: Merge = {
     endpoints,
-    backendIds: new Uint32Array(newCount),
+    backendIds: new Array<number>(newCount).fill(0),
     added: [],
     removedIds: [],
     changed: [],

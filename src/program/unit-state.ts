@@ -53,8 +53,8 @@ export interface UnitState {
   readonly protocol: Protocol;
   /** As Unit.endpoints: those the kernel has. */
   endpoints: Uint8Array;
-  /** Parallel to endpoints. */
-  backendIds: Uint32Array;
+  /** Parallel to endpoints. A plain array: one of a type costs 300 bytes more in each of tens of thousands of units. */
+  backendIds: readonly number[];
   readonly extents: Record<SetName, Extent>;
   /** Bits of SETS whose extent does not hold what the endpoints' flags say, after a crash or damage: written afresh. */
   stale: number;

@@ -106,7 +106,7 @@ export class UnitWriter {
     for (const id of state.backendIds) this.#retireBackend(id, retired);
     retired.services.push(state.serviceId);
     state.endpoints = new Uint8Array(0);
-    state.backendIds = new Uint32Array(0);
+    state.backendIds = [];
     return retired;
   }
 

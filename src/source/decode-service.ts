@@ -56,8 +56,10 @@ function serviceFrom(meta: ObjectMeta, object: JsonObject, findings: Findings): 
       "spec.externalIPs",
       findings,
     ),
-    loadBalancerIps: readIngress(objectMember(status, "loadBalancer") ?? NO_SPEC, findings).filter(
-      (address) => !closed.includes(familyOfText(address)),
+    loadBalancerIps: exact(
+      readIngress(objectMember(status, "loadBalancer") ?? NO_SPEC, findings).filter(
+        (address) => !closed.includes(familyOfText(address)),
+      ),
     ),
     ports: readPorts(spec, findings),
     internalLocal: member(spec, "internalTrafficPolicy") === "Local",
