@@ -12,12 +12,11 @@ import {
   member,
   objectMember,
 } from "./decode-field.ts";
+import { SharedLists } from "./shared-lists.ts";
 
 const NONE: readonly string[] = [];
 const NO_HINTS: JsonObject = {};
-/** Past this many different lists the table starts anew, so that churn of names cannot grow it without end. */
-const MAX_LISTS = 16_384;
-const lists = new Map<string, readonly string[]>();
+const lists = new SharedLists<string>();
 
 /** Gathers the hints of one slice's endpoints in their order. */
 export class HintReader {
@@ -59,17 +58,6 @@ export class HintReader {
       if (typeof name === "string" && name !== "") names.push(intern(name));
       else this.#findings.add(`${path}.hints.${field}[${i}].name`, `must be a name, not ${describe(name)}`);
     }
-    return sharedList(names);
+    return lists.of(names);
   }
-}
-
-function sharedList(names: readonly string[]): readonly string[] {
-  if (names.length === 0) return NONE;
-  const key = JSON.stringify(names);
-  const known = lists.get(key);
-  if (known !== undefined) return known;
-  if (lists.size >= MAX_LISTS) lists.clear();
-  const list = names.slice();
-  lists.set(key, list);
-  return list;
 }

@@ -17,6 +17,7 @@ import {
   readProtocol,
 } from "./decode-field.ts";
 import type { ObjectMeta } from "./decode-meta.ts";
+import { SharedLists } from "./shared-lists.ts";
 
 const PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name";
 const DEFAULT_AFFINITY_SEC = 10_800;
@@ -146,6 +147,8 @@ function readSourceRanges(spec: JsonObject, findings: Findings): SourceRanges {
   return { ranges: exact(ranges), closed };
 }
 
+const portLists = new SharedLists<ServicePort>();
+
 function readPorts(spec: JsonObject, findings: Findings): readonly ServicePort[] {
   const ports: ServicePort[] = [];
   const names = new Set<string>();
@@ -165,7 +168,8 @@ function readPorts(spec: JsonObject, findings: Findings): readonly ServicePort[]
       ports.push(port);
     }
   }
-  return exact(ports);
+  // A port of the nodes is no other Service's.
+  return ports.some(({ nodePort }) => nodePort !== 0) ? exact(ports) : portLists.of(ports);
 }
 
 function readServicePort(entry: unknown, path: string, findings: Findings): ServicePort | null {

@@ -20,6 +20,7 @@ import {
 } from "./decode-field.ts";
 import { HintReader } from "./decode-hints.ts";
 import { type ObjectMeta, readTime } from "./decode-meta.ts";
+import { SharedLists } from "./shared-lists.ts";
 
 const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
 const HEADLESS_LABEL = "service.kubernetes.io/headless";
@@ -60,6 +61,8 @@ function readFamily(addressType: unknown, findings: Findings): Family | null {
   return null;
 }
 
+const portLists = new SharedLists<SlicePort>();
+
 /** A port without name (nil; "" is one) or without number means "any" in the API and nothing to a proxy: left out. */
 function readPorts(object: JsonObject, findings: Findings): readonly SlicePort[] {
   const ports: SlicePort[] = [];
@@ -76,7 +79,7 @@ function readPorts(object: JsonObject, findings: Findings): readonly SlicePort[]
     const port = readPort(number, `${path}.port`, findings);
     if (name !== null && protocol !== null && port !== null) ports.push({ name, protocol, port });
   }
-  return exact(ports);
+  return portLists.of(ports);
 }
 
 type Endpoints = Pick<EndpointSlice, "count" | "addresses" | "conditions" | "nodeNames" | "zoneHints" | "nodeHints">;
