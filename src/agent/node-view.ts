@@ -11,6 +11,8 @@ import type { Node, NodeFacts } from "../model/types.ts";
 import { NodeError } from "../node/node-error.ts";
 
 const WAIT_MS = { address: 30_000, podCidrs: 300_000 };
+/** A Node that takes longer to come is told to be waited for. */
+const QUIET_MS = 1_000;
 
 export interface NodeViewOptions {
   readonly nodeName: string;
@@ -72,7 +74,13 @@ export class NodeView {
    */
   async wait(stop: AbortSignal): Promise<void> {
     const { nodeName: node, log, hasHeard, waitMs = WAIT_MS } = this.#options;
-    if (!(await within(this.#addressed.promise, waitMs.address, stop))) {
+    const quietMs = Math.min(QUIET_MS, waitMs.address / 2);
+    let addressed = await within(this.#addressed.promise, quietMs, stop);
+    if (!addressed) {
+      log.info({ node, seconds: waitMs.address / 1_000 }, "waiting for the Node object of this name, and its address");
+      addressed = await within(this.#addressed.promise, waitMs.address - quietMs, stop);
+    }
+    if (!addressed) {
       log.warn({ node, seconds: waitMs.address / 1_000 }, "no Node object with an address: going on without");
     }
     while (this.#isNodeCidrMode) {

@@ -13,6 +13,9 @@ import type { Finding } from "./finding.ts";
 
 const TWO = "two proxies on one node answer for the same addresses, and count and refuse twice";
 
+/** kube-proxy is a name of portolan's too, and that one removes portolan. */
+const CLEANUP = "kube-proxy --cleanup with Kubernetes' own kube-proxy, or restart the node";
+
 /** What is known to be ours: it is no other proxy. */
 export interface Own {
   /** Ids of the programs of these pins. */
@@ -80,7 +83,7 @@ function remains(): Finding[] {
     findings.push({ check: "leftovers", result: "warning", found: `nftables: table ${tables.join(", ")}`, why, mend });
   }
   if (chains.length > 0) {
-    const mend = "kube-proxy --cleanup";
+    const mend = CLEANUP;
     findings.push({
       check: "leftovers",
       result: "warning",
@@ -97,7 +100,7 @@ function remains(): Finding[] {
       result: "warning",
       found: text,
       why,
-      mend: "if iptables-legacy-save shows KUBE- chains: kube-proxy --cleanup",
+      mend: `if iptables-legacy-save shows KUBE- chains: ${CLEANUP}`,
     });
   }
   return findings;

@@ -198,7 +198,7 @@ export class Pipeline {
       log.warn({ unit: unit.key, reason: unit.reason }, "not programmed; tried again when there is room");
       if (unit.capacity) servers.event(capacityEvent(node, unit));
     }
-    log.debug({ added, changed, removed, writes, durationMs }, "programmed");
+    log.debug({ added, changed, removed, writes, durationMs: Math.round(durationMs * 1_000) / 1_000 }, "programmed");
   }
 
   /** What hangs on the state in the kernel follows it. */

@@ -28,7 +28,10 @@ export function preflight(config: Config, objectFile: string | null): Preflight 
     ...pins(config.bpffs),
     cgroup2(cgroup, config.cgroup !== null),
     ...(objectFile === null ? [] : [programs(objectFile), deadPeersFinding(config)]),
-    ...otherProxies(cgroup?.dir ?? null, { programs: ourPrograms(config.bpffs), running: agentRuns(config.bpffs) }),
+    ...otherProxies(cgroup !== null && isCgroup2(cgroup) ? cgroup.dir : null, {
+      programs: ourPrograms(config.bpffs),
+      running: agentRuns(config.bpffs),
+    }),
     reservedPorts(config.reserveNodePorts),
   ];
   return { findings, cgroup: cgroup?.dir ?? null };
@@ -100,13 +103,15 @@ function ask<T>(question: () => T): T | string {
   }
 }
 
+const isCgroup2 = ({ dir }: CgroupChoice): boolean => fileSystem(dir) === "cgroup2";
+
 function cgroup2(choice: CgroupChoice | null, named: boolean): Finding {
   const base = { check: "cgroup", why: "the programs run for the processes below one cgroup v2 directory" };
   if (choice === null) {
     const mend = "mount -t cgroup2 none /run/portolan/cgroup, and name it (--cgroup)";
     return { ...base, result: "refused", found: "no cgroup v2 is mounted", mend };
   }
-  if (fileSystem(choice.dir) !== "cgroup2") {
+  if (!isCgroup2(choice)) {
     return {
       ...base,
       result: "refused",

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // portolan dump MAP: one pinned map, decoded, without the empty elements of arrays.
 
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BpfError, BpfMap, BpfObject, Btf } from "libbpf-ts";
 import { type DumpRow, type DumpValue, dumpMap } from "../datapath/dump.ts";
+import { MAP_NAMES } from "../datapath/maps.ts";
 import { socketObject } from "../datapath/object-file.ts";
-import { openView, requirePins, sayWhose, type View } from "./pinned.ts";
+import { IncompletePins, openView, requirePins, sayWhose, type View } from "./pinned.ts";
 import { type Column, formatDocument, formatTable, parseFormat } from "./table.ts";
 import {
   BPFFS,
@@ -28,7 +29,7 @@ export const dumpCommand: CommandSpec = {
   summary: "print a BPF map, decoded",
   details: `
 The maps, by name with or without "pt_": frontends, services, slots, backends, active, sockets, udp_peers, affinity,
-node_addrs, src_ranges, names, stats. Always read from the kernel, with the agent alive or dead. bpftool shows the
+node_addrs, src_ranges, names, stats, address_bits, sockets_ovf. Always read from the kernel, with the agent alive or dead. bpftool shows the
 same bytes: bpftool map dump pinned /sys/fs/bpf/portolan/v1/maps/pt_frontends
 
 Examples:
@@ -42,12 +43,12 @@ Examples:
 
 async function run(flags: Flags, [given = ""]: readonly string[]): Promise<number> {
   const format = parseFormat(textFlag(flags, "output", "table"));
+  const name = MAP_NAMES.find((known) => known === given || known === `pt_${given}`);
+  if (name === undefined) throw new UsageError([`dump: no map "${given}"; there are ${MAP_NAMES.join(", ")}`]);
   const view = await openView(flags);
   requirePins(view);
-  const name = given.startsWith("pt_") ? given : `pt_${given}`;
   const path = join(view.pins.maps, name);
-  if (!existsSync(path))
-    throw new UsageError([`dump: no map "${given}"; there are ${readdirSync(view.pins.maps).join(", ")}`]);
+  if (!existsSync(path)) throw new IncompletePins(view.pins.maps, [name]);
   using map = BpfMap.open(path);
   using btf = typesOf(map);
   const rows = [...dumpMap(map, name, btf)].filter(({ value }) => name !== "pt_sockets" || !isFree(value));

@@ -48,6 +48,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .addHelpText("after", HELP)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, "portolan:")) })
     .enablePositionalOptions()
+    .showHelpAfterError("See: portolan --help")
     .exitOverride();
   for (const spec of COMMANDS) {
     addCommand(program, spec, (result) => {

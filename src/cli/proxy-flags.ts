@@ -212,7 +212,7 @@ const SERVER_FLAGS: readonly ProxyFlag[] = [
     }),
     more: { hidden: true },
   }),
-  onOff("profiling", "serve /debug/flags/v on the metrics server", (on) => ({ enableProfiling: on })),
+  onOff("profiling", "serve /debug/flags/v and V8's profiles on the metrics server", (on) => ({ enableProfiling: on })),
 ];
 
 const conntrack = (

@@ -141,14 +141,14 @@ function wideLines({
     ["servers", serversText(servers)],
     ["cgroup", paths.cgroup],
     ["node", nodeLine(nodeFacts)],
-    ["Services", serviceCidrs.join(", ")],
-    ["addresses", deviceAddresses.join(", ")],
+    ["ServiceCIDRs", serviceCidrs.join(", ") || "-"],
+    ["addresses", deviceAddresses.join(", ") || "-"],
     ["node ports", `${reservedNodePorts} reserved`],
     [
       "event loop",
       `held up ${loopDelay.firstSync.maxMs.toFixed(0)} ms at most in the first sync, ${loopDelay.since.maxMs.toFixed(0)} ms since`,
     ],
-    ["audits", `${audit.audits}, every ${audit.periodSec} s; the last worked for ${audit.workMs.toFixed(0)} ms`],
+    ["audits", auditsText(audit)],
     ["dead peers", deadPeersLine(deadPeers)],
     [
       "memory",
@@ -169,6 +169,11 @@ function nodeLine({ zone, primaryAddresses, podCidrs }: AgentReport["nodeFacts"]
 function deadPeersLine({ how, ended, stranded, failingEndpoints, failedSends }: AgentReport["deadPeers"]): string {
   const failing = failingEndpoints === 0 ? "" : `, sends to ${failingEndpoints} endpoints fail (${failedSends} so far)`;
   return `${how}; ${ended[4] + ended[6]} ended, ${stranded} left${failing}`;
+}
+
+function auditsText({ audits, periodSec, workMs }: AgentReport["audit"]): string {
+  const last = audits === 0 ? "" : `; the last worked for ${workMs.toFixed(0)} ms`;
+  return `${audits}, every ${periodSec} s${last}`;
 }
 
 function serversText({ health, metrics, serviceChecks }: AgentReport["servers"]): string {

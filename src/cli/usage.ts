@@ -80,7 +80,9 @@ export function oneOf(value: string, choices: readonly string[]): string | null 
 export function addCommand(program: Command, spec: CommandSpec, done: (status: number) => void): void {
   // Unknown flags and surplus arguments are let through here, so that they can be told together with the rest.
   const command = program.command(spec.usage).summary(spec.summary).description(spec.summary);
-  command.allowUnknownOption().allowExcessArguments().addHelpText("after", `\n${spec.details.trim()}\n`);
+  command.allowUnknownOption().allowExcessArguments();
+  if (spec.details !== "") command.addHelpText("after", `\n${spec.details.trim()}\n`);
+  command.showHelpAfterError(`See: portolan ${command.name()} --help`);
   command.configureHelp({ optionTerm: (option) => option.flags.replace(` [${SWITCH_VALUE}]`, "") });
   for (const flag of spec.flags) command.addOption(optionOf(flag));
   command.action(async () => {

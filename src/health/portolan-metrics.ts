@@ -56,7 +56,7 @@ export interface DeadPeerFigures {
 }
 
 /** "pt_frontends" of "frontends". */
-const mapName = (fill: string): string => `pt_${fill.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
+const mapName = (fill: string): string => (fill === "sourceRanges" ? "pt_src_ranges" : `pt_${fill}`);
 
 /** Makers of families that are filled at each scrape. */
 interface Makers {

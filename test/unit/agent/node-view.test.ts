@@ -88,13 +88,16 @@ describe("the start waits", () => {
     view.set(node({ internalIps: [] }));
     view.set(node({ internalIps: [], externalIps: ["203.0.113.1"] }));
     await waiting;
-    expect(lines).not.toContain("no Node object with an address: going on without");
+    expect(lines).toEqual(["Node", "the Node has changed"]);
   });
 
   test("not for ever", async () => {
     const { view, lines } = world();
     await view.wait(never);
-    expect(lines).toEqual(["no Node object with an address: going on without"]);
+    expect(lines).toEqual([
+      "waiting for the Node object of this name, and its address",
+      "no Node object with an address: going on without",
+    ]);
   });
 
   test("in NodeCIDR mode for podCIDRs, and fails without", async () => {
