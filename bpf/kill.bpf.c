@@ -52,11 +52,14 @@ struct bpf_iter__tcp {
 
 extern int bpf_sock_destroy(struct sock_common *sk) __ksym;
 
-/* Read and emptied by user space, a pass at a time. */
+/*
+ * Written and emptied by user space, a pass at a time: as many as a table of sockets
+ * has places by default, so that each namespace is looked at once.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 65536);
 	__type(key, __u64); /* socket cookie */
 	__type(value, struct doomed);
 } pt_doomed SEC(".maps");

@@ -3,30 +3,25 @@
 // and connects anew. Passes are a tenth of a second apart at least, whatever the rate of changes; each begins with a grace
 // period, so that every program that chose an endpoint before the change has left its record.
 
-import { gracePeriod } from "libbpf-ts";
+import { BpfError, gracePeriod } from "libbpf-ts";
 import type { Logger } from "pino";
-import { type Flow, type FlowTable, isSameFlow } from "../datapath/flows.ts";
+import type { FlowTable } from "../datapath/flows.ts";
 import type { BackendRow } from "../datapath/port.ts";
 import type { GoneEndpoint } from "../datapath/quench.ts";
+import { Turns } from "../datapath/turns.ts";
 import { familyOf } from "../model/address.ts";
 import { type Family, PROTOCOL } from "../model/types.ts";
-import { type FindOwner, isLost, isStranded, type ServingChange, StrandedFlows } from "../program/serving.ts";
+import { anyServes, type FindOwner, isStranded, type ServingChange, StrandedFlows } from "../program/serving.ts";
 import type { UnitStatus } from "../program/status.ts";
 import type { UnitState } from "../program/unit-state.ts";
 import { type DeadPeerWays, describeWays } from "./dead-peer-ways.ts";
 import { type FailingSends, HOLD_MS } from "./failing-sends.ts";
+import { LostEndpoints } from "./lost-endpoints.ts";
 import type { SocketEnder } from "./socket-ender.ts";
+import { type Tracked, TrackedFlows } from "./tracked-flows.ts";
 
 const PASS_EVERY_MS = 100;
 const AFTER_FAILURE_MS = 5_000;
-/** Lost endpoints kept in mind where records cannot be listed. */
-const MOST_LOST = 1_024;
-/**
- * When a flow is looked for again. One whose socket is not found may only just be connecting; and a socket that was
- * ended may have been connected again, to the same endpoint, which came back and went once more.
- */
-const AGAIN_MS = [100, 400, 1_500, 10_000] as const;
-
 /** One clean-up of one family: what kube-proxy's conntrack reconciler reports. */
 export interface DeadPeerRun {
   readonly family: Family;
@@ -64,41 +59,33 @@ export interface DeadPeersOptions {
   readonly log: Logger;
 }
 
-/** An endpoint that records may lead to which lie in sockets' own storage and cannot be listed. */
-interface LostEndpoint extends GoneEndpoint {
-  readonly unit: UnitState;
-  readonly untilMs: number;
-}
-
-/** A flow on which something was tried. */
-interface Tracked {
-  readonly flow: Flow;
-  tries: number;
-  /** On the monotonic clock; Infinity: not again. */
-  againMs: number;
-  /** Or nowhere to be found although every namespace was looked at. */
-  ended: boolean;
-  /** Some namespaces could not be looked at. */
-  hidden: boolean;
-}
+/** Units whose flows are looked for, with the backends that ceased to serve since they were last. */
+type Due = Map<UnitState, Set<number>>;
 
 export class DeadPeers {
   readonly #options: DeadPeersOptions;
-  readonly #due = new Set<UnitState>();
-  readonly #tracked = new Map<bigint, Tracked>();
+  readonly #tracked = new TrackedFlows();
+  readonly #lost: LostEndpoints;
+  readonly #due: Due = new Map();
+  /** As #due, for units of which nothing serves: their flows are looked for when something does. */
+  readonly #waiting = new WeakMap<UnitState, Set<number>>();
   readonly #ended: Record<Family, number> = { 4: 0, 6: 0 };
-  #lost: LostEndpoint[] = [];
+  readonly #failures = { pass: null as string | null, listing: null as string | null, ending: null as string | null };
+  /** Records in sockets' own storage are too many to be listed: not tried before, on the monotonic clock. */
+  #tooManyUntilMs = Number.NEGATIVE_INFINITY;
+  #listing = 0;
   #observer: (run: DeadPeerRun) => void = () => undefined;
   #timer: NodeJS.Timeout | null = null;
   #timerAtMs = 0;
   #running: Promise<void> | null = null;
   #lastMs = Number.NEGATIVE_INFINITY;
   #runs = 0;
-  #failure: string | null = null;
+  #told: string | null = null;
   #stopped = false;
 
   constructor(options: DeadPeersOptions) {
     this.#options = options;
+    this.#lost = new LostEndpoints(options.backend);
   }
 
   /** Hears of every run from now on. */
@@ -108,28 +95,28 @@ export class DeadPeers {
 
   /** Endpoints of these units serve no more, or the first ones serve. */
   changed(changes: Iterable<ServingChange>): void {
-    const { tcp, listOverflow, table } = this.#options;
-    const unlisted = listOverflow === null && table.overflows;
+    const { tcp, table } = this.#options;
     for (const change of changes) {
       const { protocol } = change.unit;
-      if (protocol === PROTOCOL.UDP || (tcp && protocol === PROTOCOL.TCP)) this.#due.add(change.unit);
-      if (protocol === PROTOCOL.UDP && unlisted) this.#lose(change);
+      if (protocol === PROTOCOL.UDP || (tcp && protocol === PROTOCOL.TCP)) this.#ask(change.unit, change.lostIds);
+      if (protocol === PROTOCOL.UDP && table.overflows) this.#lost.note(change);
     }
     if (this.#due.size > 0) this.#schedule();
   }
 
   status(): DeadPeersStatus {
     const { ways, tcp, sends } = this.#options;
+    const { left } = this.#tracked;
     return {
       ...ways,
       how: describeWays(ways),
       tcp,
       runs: this.#runs,
       ended: { ...this.#ended },
-      stranded: this.#left().length,
+      stranded: left[4] + left[6],
       failingEndpoints: sends.endpoints,
       failedSends: sends.failed,
-      failure: this.#failure,
+      failure: this.#failure(),
     };
   }
 
@@ -146,11 +133,17 @@ export class DeadPeers {
     this.#options.sends.stop();
   }
 
+  #ask(unit: UnitState, lostIds: Iterable<number>): void {
+    const ids = this.#due.get(unit) ?? this.#waiting.get(unit) ?? new Set();
+    for (const id of lostIds) ids.add(id);
+    this.#due.set(unit, ids);
+  }
+
   /** The next pass, when there is something to do. */
   #schedule(): void {
     if (this.#stopped || this.#running !== null) return;
     const now = performance.now();
-    const wanted = this.#due.size > 0 ? now : this.#againMs();
+    const wanted = this.#due.size > 0 ? now : Math.min(this.#options.sends.againMs, this.#tracked.againMs);
     if (wanted === Number.POSITIVE_INFINITY) return;
     const atMs = Math.max(wanted, this.#lastMs + PASS_EVERY_MS);
     if (this.#timer !== null && this.#timerAtMs <= atMs) return;
@@ -160,20 +153,17 @@ export class DeadPeers {
     this.#timer.unref();
   }
 
-  #againMs(): number {
-    let { againMs: first } = this.#options.sends;
-    for (const { againMs } of this.#tracked.values()) first = Math.min(first, againMs);
-    return first;
-  }
-
   #start(): void {
     this.#timer = null;
     this.#lastMs = performance.now();
     this.#running = this.#pass()
-      .catch((error: unknown) => {
-        this.#lastMs += AFTER_FAILURE_MS;
-        this.#note((error as Error).message);
-      })
+      .then(
+        () => this.#note("pass", null),
+        (error: unknown) => {
+          this.#lastMs += AFTER_FAILURE_MS;
+          this.#note("pass", (error as Error).message);
+        },
+      )
       .finally(() => {
         this.#running = null;
         this.#schedule();
@@ -183,132 +173,155 @@ export class DeadPeers {
   async #pass(): Promise<void> {
     const startMs = performance.now();
     // Units that change from here on are the next pass': it begins with another grace period.
-    const units = [...this.#due];
+    const due = new Map(this.#due);
     this.#due.clear();
     let unlisted: Error | null;
     try {
-      await gracePeriod();
-      unlisted = await this.#find(units);
+      unlisted = due.size > 0 ? await this.#find(due) : null;
     } catch (error) {
-      this.#repeat(units);
+      this.#repeat(due);
       throw error;
     }
-    this.#dropSettled();
-    const ended = await this.#end(unlisted);
-    this.#report({ units, ended, durationSec: (performance.now() - startMs) / 1_000 });
-    this.#options.sends.fail([...this.#hidden(), ...this.#stillLost()]);
+    await this.#tracked.sweep((one) => this.#isOver(one));
+    const ended = await this.#end();
+    this.#report({ due, ended, durationSec: (performance.now() - startMs) / 1_000 });
+    if (!this.#options.table.overflows) this.#forgetStorage();
+    await this.#options.sends.fail(this.#failing());
     if (unlisted === null) return;
-    this.#repeat(units);
+    this.#repeat(due);
     throw unlisted;
   }
 
-  #repeat(units: readonly UnitState[]): void {
-    for (const unit of units) this.#due.add(unit);
+  /** No record lies in sockets' own storage any more. */
+  #forgetStorage(): void {
+    this.#lost.clear();
+    this.#tooManyUntilMs = Number.NEGATIVE_INFINITY;
+    this.#note("listing", null);
+  }
+
+  #repeat(due: Due): void {
+    for (const [unit, lostIds] of due) this.#ask(unit, lostIds);
   }
 
   /** Tracks the flows of these units that have lost their endpoint. Gives why those in sockets' storage were not told. */
-  async #find(units: readonly UnitState[]): Promise<Error | null> {
-    const { table, listOverflow, ownerOf } = this.#options;
-    const query = new StrandedFlows(units, ownerOf);
+  async #find(due: Due): Promise<Error | null> {
+    const { table, ownerOf } = this.#options;
+    await gracePeriod();
+    const lostIds = this.#lostNow(due);
+    const query = new StrandedFlows(due.keys(), ownerOf);
     if (query.isEmpty) return null;
-    this.#track(await table.find(query));
-    if (!table.overflows || listOverflow === null) return null;
+    await this.#tracked.add(await table.find(query), { lostIds, listing: this.#listing });
+    if (!table.overflows) return null;
+    return await this.#findStored(query, lostIds);
+  }
+
+  /** Of units of which nothing serves, they are kept until something does. */
+  #lostNow(due: Due): Set<number> {
+    const lostIds = new Set<number>();
+    for (const [unit, ids] of due) {
+      if (!anyServes(unit.endpoints)) this.#waiting.set(unit, ids);
+      else for (const id of ids) lostIds.add(id);
+      if (anyServes(unit.endpoints)) this.#waiting.delete(unit);
+    }
+    return lostIds;
+  }
+
+  async #findStored(query: StrandedFlows, lostIds: ReadonlySet<number>): Promise<Error | null> {
+    const { table, listOverflow } = this.#options;
+    const lost = this.#lost.take();
+    const tooMany = performance.now() < this.#tooManyUntilMs;
+    if (listOverflow === null || tooMany) {
+      this.#lost.unlisted(lost);
+      return null;
+    }
     try {
-      this.#track(table.findIn(await listOverflow(), query));
+      const found = await table.findIn(await listOverflow(), query);
+      const listing = ++this.#listing;
+      await this.#tracked.add(found, { lostIds, listing });
+      const isGone = ({ settled, flow, listing: seen }: Tracked) => settled && flow.stored && seen !== listing;
+      await this.#tracked.sweepAll((one) => isGone(one) && query.matches(one.flow));
+      this.#lost.listed(lost);
+      this.#note("listing", null);
       return null;
     } catch (error) {
-      return error as Error;
+      return this.#unlisted(error as Error, lost);
     }
   }
 
-  #track(found: readonly Flow[]): void {
-    for (const flow of found) {
-      const known = this.#tracked.get(flow.cookie);
-      if (known !== undefined && isSameFlow(known.flow, flow) && known.againMs !== Number.POSITIVE_INFINITY) continue;
-      this.#tracked.set(flow.cookie, { flow, tries: 0, againMs: 0, ended: false, hidden: false });
+  /** Too many will be too many in five seconds too: until some time has passed, sends to lost endpoints fail instead. */
+  #unlisted(error: Error, lost: ReturnType<LostEndpoints["take"]>): Error | null {
+    if (!(error instanceof BpfError) || error.code !== "EFBIG") {
+      this.#lost.giveBack(lost);
+      return error;
     }
+    this.#lost.unlisted(lost);
+    this.#tooManyUntilMs = performance.now() + HOLD_MS;
+    this.#note("listing", `records in sockets' own storage are too many: ${error.message}`);
+    return null;
   }
 
-  /** Forgets flows that have moved or may stay; those that no table shows when they have been looked for often enough. */
-  #dropSettled(): void {
+  /** Whether a flow is to be forgotten: it has moved or may stay, or no table shows it. */
+  #isOver({ flow, settled }: Tracked): boolean {
     const { table, ownerOf } = this.#options;
-    for (const [cookie, { flow, againMs }] of this.#tracked) {
-      const gone = flow.stored ? againMs === Number.POSITIVE_INFINITY : !table.holds(flow);
-      if (gone || !isStranded(flow, ownerOf)) this.#tracked.delete(cookie);
-    }
+    if (flow.stored ? settled && !table.overflows : !table.holds(flow)) return true;
+    return !settled && !isStranded(flow, ownerOf);
   }
 
-  async #end(unlisted: Error | null): Promise<Flow[]> {
-    const startMs = performance.now();
-    const tries = [...this.#tracked.values()].filter(({ againMs }) => againMs <= startMs);
-    if (tries.length === 0) return [];
-    const { ended, everywhere, failure } = await this.#options.ender.end(tries.map(({ flow }) => flow));
-    this.#note(unlisted?.message ?? failure);
-    const done: Flow[] = [];
+  async #end(): Promise<Record<Family, number>> {
+    const { ender, ownerOf } = this.#options;
+    const counts: Record<Family, number> = { 4: 0, 6: 0 };
+    const tries = await this.#tracked.take(performance.now(), (one) => this.#isOver(one));
+    if (tries.length === 0) return counts;
+    const { ended, everywhere, failure } = await ender.end(
+      tries.map(({ flow }) => flow),
+      { isStranded: (flow) => isStranded(flow, ownerOf), isStopped: () => this.#stopped },
+    );
+    this.#note("ending", failure);
+    const turns = new Turns();
+    const nowMs = performance.now();
     for (const one of tries) {
-      const now = ended.has(one.flow.cookie);
-      if (now) done.push(one.flow);
-      one.ended ||= now;
-      // After its end only the last look is left: has it come back?
-      const next = one.ended ? Math.max(one.tries, AGAIN_MS.length - 1) : one.tries;
-      one.againMs = performance.now() + (AGAIN_MS[next] ?? Number.POSITIVE_INFINITY);
-      one.tries = next + 1;
-      one.hidden = !everywhere;
-      if (everywhere && one.tries > AGAIN_MS.length) one.ended = true;
+      if (turns.isOver()) await turns.next();
+      const isEnded = ended.has(one.flow.cookie);
+      if (isEnded) counts[familyOf(one.flow.backendAddress)]++;
+      this.#tracked.tried(one, { ended: isEnded, everywhere, nowMs });
     }
-    return done;
+    return counts;
   }
 
-  #lose({ unit, lostIds }: ServingChange): void {
-    const untilMs = performance.now() + HOLD_MS;
-    for (const id of lostIds.slice(0, MOST_LOST - this.#lost.length)) {
-      const { address, port, serviceId } = this.#options.backend(id);
-      this.#lost.push({ unit, address: address.slice(), port, serviceId, untilMs });
-    }
+  *#failing(): Generator<GoneEndpoint> {
+    yield* this.#tracked.hidden();
+    yield* this.#lost.held();
   }
 
-  /** With none that serves, flows stay; with time, their sockets go. */
-  #stillLost(): GoneEndpoint[] {
-    const now = performance.now();
-    if (!this.#options.table.overflows) this.#lost = [];
-    this.#lost = this.#lost.filter(({ untilMs }) => untilMs > now);
-    return this.#lost.filter(({ unit, address, port }) => isLost(unit.endpoints, address, port));
-  }
-
-  /** Where those UDP flows lead whose socket is where it cannot be ended. */
-  #hidden(): GoneEndpoint[] {
-    const hidden = this.#left().filter((one) => one.hidden && one.flow.protocol === PROTOCOL.UDP);
-    return hidden.map(({ flow: { backendAddress: address, backendPort: port, serviceId } }) => {
-      return { address, port, serviceId };
-    });
-  }
-
-  /** Those whose socket was not ended, wherever it is. */
-  #left(): Tracked[] {
-    return [...this.#tracked.values()].filter(({ ended }) => !ended);
+  #failure(): string | null {
+    const { pass, listing, ending } = this.#failures;
+    return pass ?? listing ?? ending;
   }
 
   /** Said once, however often it happens. */
-  #note(failure: string | null): void {
-    if (failure !== null && failure !== this.#failure) {
-      this.#options.log.warn({ reason: failure }, "not all sockets of endpoints that are gone could be looked for");
+  #note(where: "pass" | "listing" | "ending", failure: string | null): void {
+    this.#failures[where] = failure;
+    const reason = this.#failure();
+    if (reason !== null && reason !== this.#told) {
+      this.#options.log.warn({ reason }, "not all sockets of endpoints that are gone could be looked for");
     }
-    this.#failure = failure;
+    this.#told = reason;
   }
 
-  #report(run: { units: readonly UnitState[]; ended: readonly Flow[]; durationSec: number }): void {
-    const left = this.#left();
+  #report(run: { due: Due; ended: Record<Family, number>; durationSec: number }): void {
+    const { left } = this.#tracked;
     const { durationSec } = run;
+    const asked = new Set([...run.due.keys()].map(({ family }) => family));
     for (const family of [4, 6] as const) {
-      const count = (flows: readonly Flow[]) => flows.filter((flow) => familyOf(flow.backendAddress) === family).length;
-      const ended = count(run.ended);
+      const ended = run.ended[family];
       this.#ended[family] += ended;
-      if (ended === 0 && !run.units.some((unit) => unit.family === family)) continue;
+      if (ended === 0 && !asked.has(family)) continue;
       this.#runs++;
-      this.#observer({ family, durationSec, ended, left: count(left.map(({ flow }) => flow)) });
+      this.#observer({ family, durationSec, ended, left: left[family] });
     }
-    if (run.ended.length === 0) return;
-    const details = { ended: run.ended.length, left: left.length, ms: Math.round(durationSec * 1_000) };
+    const ended = run.ended[4] + run.ended[6];
+    if (ended === 0) return;
+    const details = { ended, left: left[4] + left[6], ms: Math.round(durationSec * 1_000) };
     this.#options.log.info(details, "sockets ended: their endpoint serves no more");
   }
 }

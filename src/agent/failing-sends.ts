@@ -3,6 +3,7 @@
 // runs for every packet of the node, so it is there no longer than needed, and for no endpoint longer than HOLD_MS.
 
 import type { GoneEndpoint, Quench } from "../datapath/quench.ts";
+import { Turns } from "../datapath/turns.ts";
 
 /** How long a socket may take to send once more. */
 export const HOLD_MS = 300_000;
@@ -42,20 +43,28 @@ export class FailingSends {
     return this.#held.size > 0 ? performance.now() + LOOK_MS : Number.POSITIVE_INFINITY;
   }
 
-  /** What connected sockets send to these fails, and to no others. Throws BpfError. */
-  fail(endpoints: readonly GoneEndpoint[]): void {
+  /** What connected sockets send to these fails, and to no others. One call at a time. Rejects with BpfError. */
+  async fail(endpoints: Iterable<GoneEndpoint>): Promise<void> {
     if (this.#quench === null) return;
+    const turns = new Turns();
     const now = performance.now();
-    const wanted = new Map(endpoints.map((endpoint) => [keyOf(endpoint), endpoint]));
+    const wanted = new Map<string, GoneEndpoint>();
+    for (const endpoint of endpoints) {
+      wanted.set(endpointKey(endpoint), endpoint);
+      if (turns.isOver()) await turns.next();
+    }
     for (const key of this.#over) if (!wanted.has(key)) this.#over.delete(key);
     for (const [key, { endpoint, untilMs }] of this.#held) {
+      if (turns.isOver()) await turns.next();
       if (wanted.has(key) && untilMs > now) continue;
       this.#quench.remove(endpoint);
       this.#held.delete(key);
       if (wanted.has(key)) this.#over.add(key);
     }
-    const fresh = [...wanted].filter(([key]) => !this.#held.has(key) && !this.#over.has(key));
-    for (const [key, endpoint] of fresh.slice(0, this.#quench.room - this.#held.size)) {
+    for (const [key, endpoint] of wanted) {
+      if (turns.isOver()) await turns.next();
+      if (this.#held.size >= this.#quench.room) break;
+      if (this.#held.has(key) || this.#over.has(key)) continue;
       this.#quench.add([endpoint]);
       this.#held.set(key, { endpoint, untilMs: now + this.#holdMs });
     }
@@ -67,5 +76,6 @@ export class FailingSends {
   }
 }
 
-const keyOf = ({ address, port, serviceId }: GoneEndpoint): string =>
+/** One for each. */
+export const endpointKey = ({ address, port, serviceId }: GoneEndpoint): string =>
   `${Buffer.from(address).toString("hex")}|${port}|${serviceId}`;

@@ -5,10 +5,15 @@
 import { BpfError } from "libbpf-ts";
 import { type Flow, sameAddress } from "../datapath/flows.ts";
 import type { SocketIterators } from "../datapath/socket-iterators.ts";
-import { PROTOCOL, type Protocol } from "../model/types.ts";
-import { NetlinkError } from "../node/netlink.ts";
-import { NamespaceSearch } from "../node/netns.ts";
+import { Turns } from "../datapath/turns.ts";
+import type { Protocol } from "../model/types.ts";
 import { connectedSockets, type DiagSocket, destroySockets } from "../node/sock-diag.ts";
+import { DoomedFlows } from "./doomed-flows.ts";
+import { type Walked, walkNamespaces } from "./namespace-walk.ts";
+
+/** Flows of one walk by sock_diag, and sockets ended by one exchange with the kernel. */
+const MOST_BY_DIAG = 65_536;
+const EXCHANGE = 512;
 
 export interface EnderOptions {
   /** Whether sockets can be ended at all. */
@@ -27,8 +32,12 @@ export interface Ending {
   readonly failure: string | null;
 }
 
-/** In one network namespace; null: this process'. */
-type Act = (netns: string | null) => Promise<void>;
+/** What is asked again while namespaces are walked. */
+export interface SecondThoughts {
+  /** Whether the flow's endpoint still does not serve. */
+  readonly isStranded: (flow: Flow) => boolean;
+  readonly isStopped: () => boolean;
+}
 
 export class SocketEnder {
   readonly #options: EnderOptions;
@@ -37,75 +46,80 @@ export class SocketEnder {
     this.#options = options;
   }
 
-  /** Ends the sockets of these flows, wherever they are. */
-  async end(flows: readonly Flow[]): Promise<Ending> {
-    const left = new Map(flows.map((flow) => [flow.cookie, flow]));
+  /** Ends the sockets of these flows, wherever they are. Each cookie is there once. */
+  async end(flows: readonly Flow[], thoughts: SecondThoughts): Promise<Ending> {
+    const { able, iterators } = this.#options;
     const ended = new Set<bigint>();
-    const walk = await this.#everywhere(
-      async (netns) => {
-        for (const cookie of await this.#endIn(netns, [...left.values()])) {
-          ended.add(cookie);
-          left.delete(cookie);
-        }
-      },
-      () => left.size === 0,
-    );
-    return { ended, ...walk };
-  }
-
-  /** Own namespace, those with a name, those of processes; until it is done. A namespace that is gone is no failure. */
-  async #everywhere(act: Act, isDone: () => boolean): Promise<{ everywhere: boolean; failure: string | null }> {
-    if (!this.#options.able) return { everywhere: false, failure: null };
-    let failure = await attempt(act, null);
-    if (!this.#options.everywhere) return { everywhere: false, failure };
-    const search = new NamespaceSearch();
-    const visit = async (paths: readonly string[]): Promise<void> => {
-      for (const path of paths) {
-        if (isDone()) return;
-        failure = (await attempt(act, path)) ?? failure;
-      }
-    };
-    if (!isDone()) await visit(search.named());
-    if (!isDone()) await visit(await search.ofProcesses());
-    return { everywhere: failure === null && search.isComplete, failure };
-  }
-
-  async #endIn(netns: string | null, flows: readonly Flow[]): Promise<bigint[]> {
-    const ended: bigint[] = [];
-    for (const protocol of [PROTOCOL.UDP, PROTOCOL.TCP]) {
-      const some = flows.filter((flow) => flow.protocol === protocol);
-      if (some.length === 0) continue;
-      const { iterators } = this.#options;
-      if (iterators === null) ended.push(...(await endByDiag(protocol, netns, some)));
-      else for (const part of parts(some, iterators.room)) ended.push(...(await iterators.end(part, netns)));
+    if (!able) return { ended, everywhere: false, failure: null };
+    const room = iterators?.room ?? MOST_BY_DIAG;
+    let [everywhere, failure]: [boolean, string | null] = [true, null];
+    for (let at = 0; at < flows.length && !thoughts.isStopped(); at += room) {
+      const doomed = await DoomedFlows.of(flows.slice(at, at + room));
+      const part: Part = { doomed, ended, thoughts };
+      const walked = await (iterators === null ? this.#byDiag(part) : this.#byIterators(part, iterators));
+      everywhere &&= walked.everywhere;
+      failure = walked.failure ?? failure;
     }
-    return ended;
+    return { ended, everywhere, failure };
   }
+
+  async #byIterators(part: Part, iterators: SocketIterators): Promise<Walked> {
+    const { doomed, thoughts } = part;
+    try {
+      await iterators.doom(doomed.named());
+    } catch (error) {
+      if (error instanceof BpfError) return { everywhere: false, failure: error.message };
+      throw error;
+    }
+    try {
+      return await this.#walk(part, async (netns) => {
+        await iterators.spare(await doomed.spare(thoughts.isStranded));
+        for (const protocol of doomed.protocols) await note(part, await iterators.end(protocol, netns));
+      });
+    } finally {
+      await iterators.spare(doomed.named());
+    }
+  }
+
+  #byDiag(part: Part): Promise<Walked> {
+    return this.#walk(part, async (netns) => {
+      for (const protocol of part.doomed.protocols) await endByDiag(part, protocol, netns);
+    });
+  }
+
+  #walk({ doomed, thoughts }: Part, act: (netns: string | null) => Promise<void>): Promise<Walked> {
+    const isDone = () => doomed.isEmpty || thoughts.isStopped();
+    return walkNamespaces(act, { everywhere: this.#options.everywhere, isDone });
+  }
+}
+
+/** What one walk is about. */
+interface Part {
+  readonly doomed: DoomedFlows;
+  readonly ended: Set<bigint>;
+  readonly thoughts: SecondThoughts;
 }
 
 /** By exact cookie, address and ports: the kernel looks for the socket anew. */
-async function endByDiag(protocol: Protocol, netns: string | null, flows: readonly Flow[]): Promise<bigint[]> {
-  const byCookie = new Map(flows.map((flow) => [flow.cookie, flow]));
-  const found: DiagSocket[] = [];
+async function endByDiag(part: Part, protocol: Protocol, netns: string | null): Promise<void> {
+  const found: { readonly flow: Flow; readonly socket: DiagSocket }[] = [];
   for await (const socket of connectedSockets({ protocol, netns })) {
-    const flow = byCookie.get(socket.cookie);
-    if (flow?.backendPort === socket.peerPort && sameAddress(flow.backendAddress, socket.peer)) found.push(socket);
+    const flow = part.doomed.get(socket.cookie);
+    if (flow?.protocol !== protocol || flow.backendPort !== socket.peerPort) continue;
+    if (sameAddress(flow.backendAddress, socket.peer)) found.push({ flow, socket });
   }
-  return destroySockets(found, { protocol, netns });
+  for (let at = 0; at < found.length && !part.thoughts.isStopped(); at += EXCHANGE) {
+    const some = found.slice(at, at + EXCHANGE).filter(({ flow }) => part.thoughts.isStranded(flow));
+    const sockets = some.map(({ socket }) => socket);
+    await note(part, await destroySockets(sockets, { protocol, netns }));
+  }
 }
 
-function* parts<T>(list: readonly T[], size: number): Generator<readonly T[]> {
-  for (let at = 0; at < list.length; at += size) yield list.slice(at, at + size);
-}
-
-/** What went wrong; null if nothing did. */
-async function attempt(act: Act, netns: string | null): Promise<string | null> {
-  try {
-    await act(netns);
-    return null;
-  } catch (error) {
-    if (!(error instanceof BpfError) && !(error instanceof NetlinkError)) throw error;
-    const gone = error instanceof BpfError && netns !== null && (error.code === "ENOENT" || error.code === "EINVAL");
-    return gone ? null : `${netns ?? "own network namespace"}: ${error.message}`;
+async function note({ doomed, ended }: Part, cookies: Iterable<bigint>): Promise<void> {
+  const turns = new Turns();
+  for (const cookie of cookies) {
+    if (turns.isOver()) await turns.next();
+    ended.add(cookie);
+    doomed.remove(cookie);
   }
 }

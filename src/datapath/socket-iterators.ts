@@ -6,6 +6,10 @@ import { BpfError, type BpfMap, BpfObject, type BpfProgram, collectIterator } fr
 import { PROTOCOL, type Protocol } from "../model/types.ts";
 import type { Flow } from "./flows.ts";
 import { type Layout, structLayout } from "./layout.ts";
+import { Turns } from "./turns.ts";
+
+/** Flows written at once: about a millisecond's. */
+const CHUNK = 1_024;
 
 export class SocketIterators implements Disposable {
   readonly #object: BpfObject;
@@ -32,26 +36,30 @@ export class SocketIterators implements Disposable {
     };
   }
 
-  /** How many flows end() takes at once. */
+  /** How many flows doom() takes. */
   get room(): number {
     return this.#doomed.info.maxEntries;
   }
 
+  /** Names the flows whose sockets end() ends, all of them or none; until they are spared. Rejects with BpfError. */
+  doom(flows: readonly Flow[]): Promise<void> {
+    return this.#write(flows, (some) => this.#doomed.updateBatch(keysOf(some), this.#peers(some), some.length));
+  }
+
+  /** These are named no more. They were, each once. */
+  spare(flows: readonly Flow[]): Promise<void> {
+    return this.#write(flows, (some) => this.#doomed.deleteBatch(keysOf(some), some.length));
+  }
+
   /**
-   * Ends the sockets of these flows in one network namespace (a path; null: this process'), as far as they are still
-   * connected to the flow's endpoint. Gives the cookies of those ended. Flows are of one protocol, `room` at most.
+   * Ends the named sockets of one protocol and network namespace (a path; null: this process'), as far as they are still
+   * connected to the flow's endpoint. Gives the cookies of those ended.
    */
-  async end(flows: readonly Flow[], netns: string | null): Promise<bigint[]> {
-    const program = this.#programs[flows[0]?.protocol ?? PROTOCOL.SCTP];
-    if (program === null) return [];
-    const keys = new Uint8Array(BigUint64Array.from(flows, ({ cookie }) => cookie).buffer);
-    this.#doom(flows, keys);
-    try {
-      const ended = await collectIterator(program, netns === null ? {} : { netns });
-      return [...new BigUint64Array(ended.buffer, ended.byteOffset, ended.length / 8)];
-    } finally {
-      this.#doomed.deleteBatch(keys, flows.length);
-    }
+  async end(protocol: Protocol, netns: string | null): Promise<BigUint64Array> {
+    const program = this.#programs[protocol];
+    if (program === null) return new BigUint64Array(0);
+    const ended = await collectIterator(program, netns === null ? {} : { netns });
+    return new BigUint64Array(ended.buffer, ended.byteOffset, ended.length / 8);
   }
 
   [Symbol.dispose](): void {
@@ -60,11 +68,15 @@ export class SocketIterators implements Disposable {
     this.#object.close();
   }
 
-  /** All of them or none: who is left in the map ends when he calls the same endpoint again. */
-  #doom(flows: readonly Flow[], keys: Uint8Array): void {
+  async #write(flows: readonly Flow[], write: (some: readonly Flow[]) => void): Promise<void> {
+    const turns = new Turns();
     try {
-      this.#doomed.updateBatch(keys, this.#peers(flows), flows.length);
+      for (let at = 0; at < flows.length; at += CHUNK) {
+        if (at > 0) await turns.next();
+        write(flows.slice(at, at + CHUNK));
+      }
     } catch (error) {
+      // Who is left in the map ends when he calls the same endpoint again.
       for (const key of [...this.#doomed.keys()]) this.#doomed.delete(key);
       throw error;
     }
@@ -82,6 +94,9 @@ export class SocketIterators implements Disposable {
   }
 }
 
+const keysOf = (flows: readonly Flow[]): Uint8Array =>
+  new Uint8Array(BigUint64Array.from(flows, ({ cookie }) => cookie).buffer);
+
 /** The records in pt_sockets_ovf, which no table shows. */
 export class OverflowList implements Disposable {
   readonly #object: BpfObject;
@@ -97,7 +112,7 @@ export class OverflowList implements Disposable {
     }
   }
 
-  /** Those of all network namespaces, one after the other. */
+  /** Those of all network namespaces, one after the other. Rejects with BpfError: EFBIG if they take more than 32 MiB. */
   async records(storage: BpfMap): Promise<Uint8Array> {
     using program = this.#object.program("pt_list_overflow");
     return await collectIterator(program, { map: storage });

@@ -30,7 +30,8 @@ export function servingChange(unit: UnitState, sets: SetPlan | null): ServingCha
   return !anyServes(unit.endpoints) && anyServes(sets.endpoints) ? { unit, lostIds } : null;
 }
 
-function anyServes(endpoints: Uint8Array): boolean {
+/** Whether one of these endpoints serves. */
+export function anyServes(endpoints: Uint8Array): boolean {
   for (let i = 0; i * ENDPOINT_STRIDE < endpoints.length; i++) if (serves(endpoints, i)) return true;
   return false;
 }

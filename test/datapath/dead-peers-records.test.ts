@@ -4,21 +4,19 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, MapFlags } from "libbpf-ts";
-import pino from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { deadPeerWays } from "../../src/agent/dead-peer-ways.ts";
-import { DeadPeers } from "../../src/agent/dead-peers.ts";
-import { FailingSends, HOLD_MS } from "../../src/agent/failing-sends.ts";
 import { SocketEnder } from "../../src/agent/socket-ender.ts";
-import { type Flow, type FlowQuery, FlowTable } from "../../src/datapath/flows.ts";
-import { killObject, overflowObject } from "../../src/datapath/object-file.ts";
-import { OverflowList, SocketIterators } from "../../src/datapath/socket-iterators.ts";
+import { type Flow, FlowTable } from "../../src/datapath/flows.ts";
+import { killObject } from "../../src/datapath/object-file.ts";
+import { SocketIterators } from "../../src/datapath/socket-iterators.ts";
 import { addressBytes } from "../../src/model/address.ts";
 import { eventually } from "../support/daemon.ts";
 import type { UdpClients } from "../support/udp-client.ts";
 import { makeUnit } from "../support/units.ts";
 import { BACKENDS } from "./bed.ts";
-import { DeadPeersBed, everywhere, PORT, VIP } from "./dead-peers-bed.ts";
+import { DeadPeersBed, PORT, VIP } from "./dead-peers-bed.ts";
+import { beginWith } from "./dead-peers-parts.ts";
 
 /** Every further socket's record goes to its own storage. */
 const ONE_PLACE = 1;
@@ -66,6 +64,8 @@ test.each(["iterators", "sock-diag"] as const)("%s: also those that were there b
   await all.answered(["b"], sinceMs, 1_000);
 });
 
+const ALWAYS = { isStranded: () => true, isStopped: () => false };
+
 describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
   test("a socket that is not what the flow says any more is left alone", async () => {
     const actor = d.bed.actor("pod");
@@ -81,6 +81,8 @@ describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
       frontendPort: 53,
       backendAddress: addressBytes(here),
       backendPort: PORT,
+      backendId: 1,
+      generation: 0,
       serviceId: 1,
       stored: false,
       ...change,
@@ -91,71 +93,30 @@ describe.each(["iterators", "sock-diag"] as const)("%s", (way) => {
       { cookie: cookie + 1n },
       { protocol: 6 as const },
     ];
-    for (const other of others) expect((await ender.end([flow(other)])).ended.size).toBe(0);
+    for (const other of others) expect((await ender.end([flow(other)], ALWAYS)).ended.size).toBe(0);
     expect(await actor.do("send 1 x", "read 1")).toBe("a:x");
     await actor.do("unspec 1");
-    expect((await ender.end([flow({})])).ended.size).toBe(0);
+    expect((await ender.end([flow({})], ALWAYS)).ended.size).toBe(0);
     await actor.do(`connect 1 ${here} ${PORT}`);
-    expect(await ender.end([flow({ cookie: cookie + 1n }), flow({})])).toMatchObject({ ended: new Set([cookie]) });
+    expect((await ender.end([flow({})], { ...ALWAYS, isStranded: () => false })).ended.size).toBe(0);
+    expect((await ender.end([flow({})], { ...ALWAYS, isStopped: () => true })).ended.size).toBe(0);
+    expect(await actor.do("send 1 x", "read 1")).toBe("a:x");
+    expect(await ender.end([flow({ cookie: cookie + 1n }), flow({})], ALWAYS)).toMatchObject({
+      ended: new Set([cookie]),
+    });
     expect(await actor.ask("read 1")).toBe("ECONNABORTED");
     expect(await actor.ask("send 1 x")).toBe("EDESTADDRREQ");
     await actor.kill();
   });
 });
 
-interface Replaced {
-  readonly failures?: number;
-  readonly onFind?: (query: FlowQuery) => void;
-}
-
-interface Begun {
-  readonly deadPeers: DeadPeers;
-  readonly table: FlowTable;
-  readonly told: readonly string[];
-}
-
-/** Dead peers with listings that fail at first, and an ear at what is looked for; and what they log. */
-function beginWith({ failures = 0, onFind }: Replaced): AsyncDisposable & Begun {
-  using made = new DisposableStack();
-  const map = (name: string) => made.use(d.bed.object.map(name));
-  using btf = d.bed.object.btf();
-  class HeardTable extends FlowTable {
-    override find(query: FlowQuery): Promise<Flow[]> {
-      onFind?.(query);
-      return super.find(query);
-    }
-  }
-  const table = made.use(new HeardTable({ sockets: map("pt_sockets"), active: map("pt_active") }, btf));
-  const list = made.use(new OverflowList(overflowObject()));
-  const storage = map("pt_sockets_ovf");
-  const iterators = made.use(new SocketIterators(killObject()));
-  let left = failures;
-  const told: string[] = [];
-  const deadPeers = new DeadPeers({
-    ways: everywhere("iterators"),
-    table,
-    listOverflow: () => (left-- > 0 ? Promise.reject(new Error("out of memory")) : list.records(storage)),
-    ender: new SocketEnder({ able: true, iterators, everywhere: true }),
-    sends: new FailingSends(null, HOLD_MS),
-    ownerOf: d.programmer.ownerOf,
-    backend: (id) => d.maps.backend(id),
-    tcp: false,
-    log: pino({ level: "warn" }, { write: (line) => told.push(line) }),
-  });
-  const opened = made.move();
-  return {
-    deadPeers,
-    table,
-    told,
-    async [Symbol.asyncDispose]() {
-      await deadPeers.stop();
-      opened.dispose();
-    },
-  };
-}
+const outOfMemoryOnce = (): (() => Error | null) => {
+  let left = 1;
+  return () => (left-- > 0 ? new Error("out of memory") : null);
+};
 
 test("a pass that fails is told once, and made up for", async () => {
-  await using made = beginWith({ failures: 1 });
+  await using made = beginWith(d, { listing: outOfMemoryOnce() });
   const { deadPeers, told } = made;
   d.program(17, "a");
   const all = await startClients();
@@ -168,7 +129,7 @@ test("a pass that fails is told once, and made up for", async () => {
 });
 
 test("where the records in sockets' own storage cannot be listed, those in the table are acted on", async () => {
-  await using made = beginWith({ failures: 1 });
+  await using made = beginWith(d, { listing: outOfMemoryOnce() });
   d.program(17, "a");
   await startClients();
   d.program(17, "b");
@@ -181,7 +142,7 @@ test("where the records in sockets' own storage cannot be listed, those in the t
 
 test("a change that comes during a pass's grace period has one of its own", async () => {
   const passes: boolean[] = [];
-  await using made = beginWith({ onFind: (query) => passes.push(query.concerns(17, 54)) });
+  await using made = beginWith(d, { onFind: (query) => passes.push(query.concerns(17, 54)) });
   d.program(17, "a");
   const other = makeUnit({
     name: "default/other",
@@ -214,7 +175,7 @@ test("otherNamespaces never: no other namespace is entered, what is sent there f
 });
 
 test("a flow is no longer held when its socket called another frontend", async () => {
-  await using made = beginWith({});
+  await using made = beginWith(d, {});
   const actor = d.actor("pod");
   const second = makeUnit({
     name: "default/second",
@@ -243,11 +204,17 @@ test("flows that have no room leave nothing behind for the next", async () => {
       frontendPort: 53,
       backendAddress: addressBytes(BACKENDS.v4[0]),
       backendPort: PORT,
+      backendId: 1,
+      generation: 0,
       serviceId: 1,
       stored: false,
     }));
-  await expect(iterators.end(flows(iterators.room + 1, 1), null)).rejects.toMatchObject({ code: "E2BIG" });
-  expect(await iterators.end(flows(iterators.room, iterators.room + 2), null)).toEqual([]);
+  await expect(iterators.doom(flows(iterators.room + 1, 1))).rejects.toMatchObject({ code: "E2BIG" });
+  const fitting = flows(iterators.room, iterators.room + 2);
+  await iterators.doom(fitting);
+  expect(await iterators.end(17, null)).toHaveLength(0);
+  await iterators.spare(fitting);
+  await iterators.doom(fitting);
 });
 
 test("a full table is read without holding up the event loop", async () => {

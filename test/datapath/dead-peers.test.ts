@@ -266,16 +266,16 @@ describe("failing sends", () => {
     const sends = new FailingSends(quench, 200);
     const gone = { address: addressBytes(BACKENDS.v4[0]), port: PORT, serviceId: 1 };
     const other = { ...gone, port: 1 };
-    sends.fail([gone]);
+    await sends.fail([gone]);
     expect([egress().length, sends.endpoints]).toEqual([1, 1]);
     await sleep(250);
-    sends.fail([gone, other]);
+    await sends.fail([gone, other]);
     expect([egress().length, sends.endpoints]).toEqual([1, 1]);
-    sends.fail([gone]);
+    await sends.fail([gone]);
     expect([egress().length, sends.endpoints, sends.againMs]).toEqual([0, 0, Number.POSITIVE_INFINITY]);
     // Once nobody asks, its time begins anew.
-    sends.fail([]);
-    sends.fail([gone]);
+    await sends.fail([]);
+    await sends.fail([gone]);
     expect(sends.endpoints).toBe(1);
   });
 });

@@ -85,6 +85,8 @@ describe("a flow is stranded", () => {
       frontendPort: Number(frontendPort),
       backendAddress: addressBytes(backendAddress),
       backendPort: Number(backendPort),
+      backendId: 1,
+      generation: 0,
       serviceId: 1,
       stored: false,
     };
