@@ -20,10 +20,11 @@ export interface UsedIds {
 export interface AuditPort {
   /** Of all that the agent writes, as it is now. Equal contents give equal digests, others hardly ever do. */
   digest(used: UsedIds): Generator<void, string>;
-  frontendBatches(): Iterable<readonly StoredFrontend[]>;
+  /** Rows that were read at once, to be taken before the next are. */
+  frontendBatches(): Iterable<Iterable<StoredFrontend>>;
   hasFrontend(key: FrontendKey): boolean;
   deleteStray(key: Uint8Array): void;
-  nameBatches(): Iterable<readonly (readonly [serviceId: number, name: NameRow])[]>;
+  nameBatches(): Iterable<Iterable<readonly [serviceId: number, name: NameRow]>>;
   hasName(serviceId: number): boolean;
   hasExtent(serviceId: number, set: "cluster" | "local", extent: ExtentWord): boolean;
   affinitySec(serviceId: number): number;

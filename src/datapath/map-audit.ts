@@ -65,10 +65,10 @@ export class MapAudit implements AuditPort {
     return digest.toString();
   }
 
-  *frontendBatches(): Generator<readonly StoredFrontend[]> {
+  *frontendBatches(): Generator<Iterable<StoredFrontend>> {
     const { frontends, frontend } = this.#parts;
     for (const { keys, values, count } of frontends.lookupBatch(ROWS)) {
-      yield Array.from({ length: count }, (_, i) => frontend.decodeStored(keys, values, i));
+      yield oneByOne(count, (i) => frontend.decodeStored(keys, values, i));
     }
   }
 
@@ -80,10 +80,10 @@ export class MapAudit implements AuditPort {
     if (this.#parts.frontends.delete(key)) this.#parts.onStore();
   }
 
-  *nameBatches(): Generator<readonly (readonly [number, NameRow])[]> {
+  *nameBatches(): Generator<Iterable<readonly [number, NameRow]>> {
     const { names, name } = this.#parts;
     for (const { keys, values, count } of names.lookupBatch(ROWS)) {
-      yield Array.from({ length: count }, (_, i) => name.decode(keys, values, i));
+      yield oneByOne(count, (i) => name.decode(keys, values, i));
     }
   }
 
@@ -116,4 +116,9 @@ export class MapAudit implements AuditPort {
     for (let i = 0; i < mended; i++) this.#parts.onStore();
     return mended;
   }
+}
+
+/** A batch decoded at once would outlive a collection of young objects and stay until a whole one, in audit after audit. */
+function* oneByOne<T>(count: number, decode: (i: number) => T): Generator<T> {
+  for (let i = 0; i < count; i++) yield decode(i);
 }
