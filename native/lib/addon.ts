@@ -145,6 +145,7 @@ export interface Addon {
   umount(target: string, flags: number): void;
   statfsType(path: string): number;
   clockMonotonicNs(): bigint;
+  mallocTrim(): boolean;
   RingBuffer: new (map: NativeMap, onRecord: (data: Uint8Array) => void) => NativeRingBuffer;
   NetlinkSocket: new (protocol: number, groups: number) => NativeNetlinkSocket;
 }

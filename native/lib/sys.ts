@@ -43,4 +43,11 @@ export const sys = {
   clockMonotonicNs(): bigint {
     return addon.clockMonotonicNs();
   },
+  /**
+   * malloc_trim(0): the C library gives back what it holds free, in the midst of its heap too. Takes milliseconds; false
+   * if there was nothing to give.
+   */
+  mallocTrim(): boolean {
+    return addon.mallocTrim();
+  },
 };

@@ -27,6 +27,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   init_sys_socket(env, exports);
   init_sys_namespace(env, exports);
   init_sys_clock(env, exports);
+  init_sys_memory(env, exports);
   init_sanitizer(env, exports);
   return exports;
 }

@@ -41,6 +41,7 @@ void init_sys_mount(Napi::Env env, Napi::Object exports);
 void init_sys_socket(Napi::Env env, Napi::Object exports);
 void init_sys_namespace(Napi::Env env, Napi::Object exports);
 void init_sys_clock(Napi::Env env, Napi::Object exports);
+void init_sys_memory(Napi::Env env, Napi::Object exports);
 void init_sanitizer(Napi::Env env, Napi::Object exports);
 
 }  // namespace libbpf_ts

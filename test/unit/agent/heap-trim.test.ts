@@ -24,3 +24,13 @@ test("in silence the heap shrinks, while things change it does not", async () =>
   expect(silent.after).toBeLessThan(silent.before * 0.6);
   expect(busy.after).toBeGreaterThan(busy.before * 0.9);
 });
+
+test("when the heap has shrunk, the C library gives back what it holds free", async () => {
+  const child = join(import.meta.dirname, "children", "malloc.ts");
+  const shrunk = async (silentMs: number): Promise<number> => {
+    const { stdout } = await promisify(execFile)(process.execPath, [child, String(silentMs)]);
+    return (JSON.parse(stdout) as { shrunk: number }).shrunk;
+  };
+  expect(await shrunk(10_000)).toBeLessThan(2 << 20);
+  expect(await shrunk(30_000)).toBeGreaterThan(20 << 20);
+});
