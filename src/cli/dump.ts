@@ -21,6 +21,9 @@ import {
   UsageError,
 } from "./usage.ts";
 
+/** The kernel cannot list what lies in the sockets themselves. */
+const LISTED = MAP_NAMES.filter((name) => name !== "pt_sockets_ovf");
+
 /** Longer lists are cut short in a table, unless it is wide. */
 const SHOWN_ITEMS = 12;
 
@@ -29,8 +32,8 @@ export const dumpCommand: CommandSpec = {
   summary: "print a BPF map, decoded",
   details: `
 The maps, by name with or without "pt_": frontends, services, slots, backends, active, sockets, udp_peers, affinity,
-node_addrs, src_ranges, names, stats, address_bits, sockets_ovf. Always read from the kernel, with the agent alive or dead. bpftool shows the
-same bytes: bpftool map dump pinned /sys/fs/bpf/portolan/v1/maps/pt_frontends
+node_addrs, src_ranges, names, stats, address_bits. Always read from the kernel, with the agent alive or dead. bpftool
+shows the same bytes: bpftool map dump pinned /sys/fs/bpf/portolan/v1/maps/pt_frontends
 
 Examples:
   portolan dump frontends
@@ -43,8 +46,8 @@ Examples:
 
 async function run(flags: Flags, [given = ""]: readonly string[]): Promise<number> {
   const format = parseFormat(textFlag(flags, "output", "table"));
-  const name = MAP_NAMES.find((known) => known === given || known === `pt_${given}`);
-  if (name === undefined) throw new UsageError([`dump: no map "${given}"; there are ${MAP_NAMES.join(", ")}`]);
+  const name = LISTED.find((known) => known === given || known === `pt_${given}`);
+  if (name === undefined) throw new UsageError([`dump: no map "${given}"; there are ${LISTED.join(", ")}`]);
   const view = await openView(flags);
   requirePins(view);
   const path = join(view.pins.maps, name);

@@ -33,7 +33,11 @@ export async function parseConfig(file: string, text: string): Promise<ParsedCon
   const { value, duplicates, duplicateProblems } = await readDocument(file, text);
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new ConfigError(file, [{ path: "", message: `is not an object; ${beginsWith}` }]);
-  const { apiVersion } = value as { apiVersion?: unknown };
+  const { apiVersion, kind } = value as { apiVersion?: unknown; kind?: unknown };
+  if (kind === "ConfigMap")
+    throw new ConfigError(file, [
+      { path: "", message: "is a ConfigMap: give what is in its data (config.conf of kubeadm's)" },
+    ]);
   if (typeof apiVersion === "string" && apiVersion.startsWith("kubeproxy.config.k8s.io/"))
     return { kind: KUBE_PROXY, ...parseKubeProxy({ file, value, duplicates, defaults: defaultConfig() }) };
   if (duplicateProblems.length > 0) throw new ConfigError(file, duplicateProblems);

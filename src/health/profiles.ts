@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Profiles of the running agent where kube-proxy has Go's: of the CPU (/debug/pprof/profile) and of what lives on the
-// heap (/debug/pprof/heap), in V8's formats. The inspector is used inside the process: no port is opened.
+// Profiles of the running agent where kube-proxy has Go's: of the CPU (/debug/pprof/profile) and of what was
+// allocated meanwhile and lives (/debug/pprof/heap), in V8's formats. The inspector is used inside the process: no port is opened.
 
 import { Session } from "node:inspector/promises";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,8 +14,9 @@ let running = false;
 /** `query`: the URL's, as "seconds=10". One profile at a time. */
 export async function profile(kind: "profile" | "heap", query: URLSearchParams): Promise<Answer> {
   if (running) return plain(503, "another profile is being taken\n");
-  const seconds = Number(query.get("seconds") ?? (kind === "profile" ? DEFAULT_SEC : 0));
-  if (!(seconds >= 0 && seconds <= MOST_SEC)) return plain(400, `seconds must be 0 to ${MOST_SEC}\n`);
+  const seconds = Number(query.get("seconds") ?? DEFAULT_SEC);
+  if (!(seconds > 0 && seconds <= MOST_SEC))
+    return plain(400, `seconds must be more than 0, and at most ${MOST_SEC}\n`);
   running = true;
   const session = new Session();
   session.connect();
@@ -35,7 +36,7 @@ async function cpu(session: Session, seconds: number): Promise<Answer> {
   return file("portolan.cpuprofile", profile);
 }
 
-/** What was allocated by whom and lives, by samples: a whole snapshot would stop the agent for as long as it takes. */
+/** What was allocated in these seconds, by whom, and lives, by samples: a whole snapshot would stop the agent for as long as it takes. */
 async function heap(session: Session, seconds: number): Promise<Answer> {
   await session.post("HeapProfiler.enable");
   await session.post("HeapProfiler.startSampling", {});

@@ -227,9 +227,11 @@ test("flags and configuration are shown; with profiling the log's level is set a
   expect(await level("x")).toBe("400");
   const cpu = JSON.parse(bodyOf(await ask(METRICS, "GET /debug/pprof/profile?seconds=0.2"))) as { nodes: unknown[] };
   expect(cpu.nodes.length).toBeGreaterThan(0);
-  const heap = JSON.parse(bodyOf(await ask(METRICS, "GET /debug/pprof/heap"))) as { head: object };
+  const heap = JSON.parse(bodyOf(await ask(METRICS, "GET /debug/pprof/heap?seconds=0.2"))) as { head: object };
   expect(heap.head).toMatchObject({ callFrame: { functionName: "(root)" } });
   expect(await ask(METRICS, "GET /debug/pprof/profile?seconds=-1")).toMatch(/^HTTP\/1.1 400 /);
+  // Nothing is allocated in no time.
+  expect(await ask(METRICS, "GET /debug/pprof/heap?seconds=0")).toMatch(/^HTTP\/1.1 400 /);
   expect(await ports()).toEqual(before);
 });
 

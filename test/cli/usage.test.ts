@@ -35,6 +35,7 @@ test.each([
   [["get", "pods"]],
   [["dump"]],
   [["dump", "nonsense"]],
+  [["dump", "sockets_ovf"]],
   [["flush"]],
   [["status", "-o", "xml"]],
   [["preflight", "--config"]],

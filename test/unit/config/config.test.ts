@@ -45,6 +45,12 @@ test("null is the default, JSON is YAML", async () => {
   expect(config).toEqual({ ...defaultConfig(), mapSizes: { ...defaultConfig().mapSizes, frontends: 1000 } });
 });
 
+test("a ConfigMap is named as one", async () => {
+  expect(await problemsOf("apiVersion: v1\nkind: ConfigMap\ndata: {}\n")).toEqual([
+    expect.stringContaining("is a ConfigMap: give what is in its data"),
+  ]);
+});
+
 test("all problems come at once, each with its path", async () => {
   const text = `${HEADER}
 sorce: kubernetes
