@@ -16,7 +16,7 @@ import type { UnitStatus } from "../program/status.ts";
 import type { UnitState } from "../program/unit-state.ts";
 import { type DeadPeerWays, describeWays } from "./dead-peer-ways.ts";
 import { type FailingSends, HOLD_MS } from "./failing-sends.ts";
-import { LostEndpoints } from "./lost-endpoints.ts";
+import { type LostEndpoint, LostEndpoints } from "./lost-endpoints.ts";
 import type { SocketEnder } from "./socket-ender.ts";
 import { type Tracked, TrackedFlows } from "./tracked-flows.ts";
 
@@ -219,9 +219,12 @@ export class DeadPeers {
   #lostNow(due: Due): Set<number> {
     const lostIds = new Set<number>();
     for (const [unit, ids] of due) {
-      if (!anyServes(unit.endpoints)) this.#waiting.set(unit, ids);
-      else for (const id of ids) lostIds.add(id);
-      if (anyServes(unit.endpoints)) this.#waiting.delete(unit);
+      if (!anyServes(unit.endpoints)) {
+        this.#waiting.set(unit, ids);
+        continue;
+      }
+      this.#waiting.delete(unit);
+      for (const id of ids) lostIds.add(id);
     }
     return lostIds;
   }
@@ -249,7 +252,7 @@ export class DeadPeers {
   }
 
   /** Too many will be too many in five seconds too: until some time has passed, sends to lost endpoints fail instead. */
-  #unlisted(error: Error, lost: ReturnType<LostEndpoints["take"]>): Error | null {
+  #unlisted(error: Error, lost: readonly LostEndpoint[]): Error | null {
     if (!(error instanceof BpfError) || error.code !== "EFBIG") {
       this.#lost.giveBack(lost);
       return error;

@@ -10,7 +10,8 @@ import { HOLD_MS } from "./failing-sends.ts";
 /** Kept in mind at the same time. */
 const MOST = 1_024;
 
-interface LostEndpoint extends GoneEndpoint {
+/** Until when, on the monotonic clock, it is kept in mind. */
+export interface LostEndpoint extends GoneEndpoint {
   readonly unit: UnitState;
   readonly untilMs: number;
 }

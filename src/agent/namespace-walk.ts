@@ -49,6 +49,8 @@ class Walk {
   readonly #isDone: () => boolean;
   readonly #late = new Set<Promise<void>>();
   #failure: string | null = null;
+  /** Errors that no namespace explains. */
+  readonly #broken: unknown[] = [];
 
   constructor(act: Act, isDone: () => boolean) {
     this.#act = act;
@@ -57,7 +59,7 @@ class Walk {
 
   async visit(namespaces: readonly (string | null)[]): Promise<void> {
     for (const netns of namespaces) {
-      if (this.#isDone()) return;
+      if (this.#isDone() || this.#broken.length > 0) return;
       const visit = this.#attempt(netns).finally(() => this.#late.delete(visit));
       this.#late.add(visit);
       await within(visit, PATIENCE_MS);
@@ -68,14 +70,19 @@ class Walk {
   /** Waits for those that are late. What went wrong last. */
   async end(): Promise<string | null> {
     await Promise.all(this.#late);
+    if (this.#broken.length > 0) throw this.#broken[0];
     return this.#failure;
   }
 
+  /** Never rejects: nobody may be listening when one that is late does. */
   async #attempt(netns: string | null): Promise<void> {
     try {
       await this.#act(netns);
     } catch (error) {
-      if (!(error instanceof BpfError) && !(error instanceof NetlinkError)) throw error;
+      if (!(error instanceof BpfError) && !(error instanceof NetlinkError)) {
+        this.#broken.push(error);
+        return;
+      }
       const gone = error instanceof BpfError && netns !== null && (error.code === "ENOENT" || error.code === "EINVAL");
       if (!gone) this.#failure = `${netns ?? "own network namespace"}: ${error.message}`;
     }

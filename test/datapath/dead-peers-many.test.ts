@@ -211,3 +211,17 @@ test("a namespace that takes its time keeps no other waiting", async () => {
   expect(performance.now() - sinceMs).toBeGreaterThanOrEqual(1_450);
   expect(walked.failure).toBeNull();
 });
+
+test("what no namespace explains ends the walk, also if it comes late", async () => {
+  let began = 0;
+  const walk = walkNamespaces(
+    async () => {
+      began++;
+      await sleep(began === 1 ? 150 : 300);
+      throw new Error(`fault ${began}`);
+    },
+    { everywhere: true, isDone: () => false },
+  );
+  await expect(walk).rejects.toThrow("fault");
+  expect(began).toBe(2);
+});

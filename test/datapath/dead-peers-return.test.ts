@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Endpoints that come back while what was sent to them still fails: sockets that connect to them now are not those
-// that were left.
+// Endpoints that come back. While what was sent to them still fails: sockets that connect to them now are not those
+// that were left. And a socket that was ended, led there again and left once more, is ended again.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { eventually } from "../support/daemon.ts";
 import { DeadPeersBed, VIP } from "./dead-peers-bed.ts";
@@ -36,3 +37,28 @@ test.each([
   }
   expect(new Set(answers)).toEqual(new Set(["ok a:x", "ok b:x"]));
 });
+
+test.each(["iterators", "sock-diag"] as const)(
+  "%s: a socket that was ended is ended again, also if nothing serves when its endpoint goes",
+  async (way) => {
+    d.begin(way);
+    const client = d.actor("pod");
+    const ended = (): Promise<string> =>
+      eventually("its end", async () => ((await client.ask("read 1")) === "ECONNABORTED" ? "ended" : undefined), {
+        withinMs: 1_500,
+      });
+    d.program(17, "a");
+    await client.do("socket 1 udp 4", `connect 1 ${VIP.v4} 53`);
+    d.program(17, "a/-", "b");
+    await ended();
+    d.program(17, "a/-");
+    d.program(17, "a");
+    await sleep(300);
+    await client.do(`connect 1 ${VIP.v4} 53`);
+    expect(await client.do("send 1 x", "read 1")).toBe("a:x");
+    d.program(17, "a/-");
+    await sleep(300);
+    d.program(17, "a/-", "b");
+    await ended();
+  },
+);
