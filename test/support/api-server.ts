@@ -261,9 +261,14 @@ export class FaultApiServer {
     else this.#list(seen, response);
   }
 
+  /** A change that is cut off, as by a server that goes, was none. */
   async #change(request: IncomingMessage, path: string, response: ServerResponse): Promise<void> {
     let body = "";
-    for await (const chunk of request) body += String(chunk);
+    try {
+      for await (const chunk of request) body += String(chunk);
+    } catch {
+      return;
+    }
     this.changes.push({ method: request.method ?? "", path, object: JSON.parse(body) as SeenChange["object"] });
     if (this.changeStatus !== null) sendStatus(response, this.changeStatus, "as it was told");
   }
