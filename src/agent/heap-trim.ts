@@ -9,19 +9,21 @@ import { sys } from "libbpf-ts";
 
 /** While things change, memory is not what counts. */
 const QUIET_MS = 5_000;
-/** V8 is through by then. */
-const COLLECTED_MS = 20_000;
+/** V8 is through by then; and again after as long, for audits leave something, too. It takes a millisecond. */
+const GIVE_BACK_MS = 20_000;
 
 export class HeapTrim {
   #minding = false;
-  #givenBack = false;
+  /** How long the silence had lasted when memory was given back last. */
+  #givenBackMs = 0;
 
   /** To be called now and then; `silentMs`: since when nothing was programmed. */
   tick(silentMs: number): void {
     this.#mind(silentMs >= QUIET_MS);
-    const collected = silentMs >= COLLECTED_MS;
-    if (collected && !this.#givenBack) sys.mallocTrim();
-    this.#givenBack = collected;
+    if (silentMs < this.#givenBackMs) this.#givenBackMs = 0;
+    if (silentMs - this.#givenBackMs < GIVE_BACK_MS) return;
+    this.#givenBackMs = silentMs;
+    sys.mallocTrim();
   }
 
   #mind(minding: boolean): void {

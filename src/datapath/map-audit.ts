@@ -45,7 +45,7 @@ export class MapAudit implements AuditPort {
     const { frontends, names, others, slots, services: view } = this.#parts;
     const digest = new Digest();
     for (const map of [frontends, names]) {
-      for (const { keys, values, count } of map.lookupBatch(ROWS)) {
+      for (const { keys, values, count } of batches(map)) {
         digest.rows(keys, values, count);
         yield;
       }
@@ -67,7 +67,7 @@ export class MapAudit implements AuditPort {
 
   *frontendBatches(): Generator<Iterable<StoredFrontend>> {
     const { frontends, frontend } = this.#parts;
-    for (const { keys, values, count } of frontends.lookupBatch(ROWS)) {
+    for (const { keys, values, count } of batches(frontends)) {
       yield oneByOne(count, (i) => frontend.decodeStored(keys, values, i));
     }
   }
@@ -82,7 +82,7 @@ export class MapAudit implements AuditPort {
 
   *nameBatches(): Generator<Iterable<readonly [number, NameRow]>> {
     const { names, name } = this.#parts;
-    for (const { keys, values, count } of names.lookupBatch(ROWS)) {
+    for (const { keys, values, count } of batches(names)) {
       yield oneByOne(count, (i) => name.decode(keys, values, i));
     }
   }
@@ -115,6 +115,14 @@ export class MapAudit implements AuditPort {
     const mended = this.#parts.bits.mend();
     for (let i = 0; i < mended; i++) this.#parts.onStore();
     return mended;
+  }
+}
+
+/** A batch's bytes are freed when the next is asked for: an idle agent would keep megabytes of them until it collects. */
+function* batches(map: BpfMap): ReturnType<BpfMap["lookupBatch"]> {
+  for (const batch of map.lookupBatch(ROWS)) {
+    yield batch;
+    for (const { buffer } of [batch.keys, batch.values]) (buffer as ArrayBuffer).transfer(0);
   }
 }
 
