@@ -10,7 +10,7 @@ command -v npm >/dev/null || {
 	exit 1
 }
 
-packages="bpftool clang-19 clang-format-19 g++ iproute2 iptables libbpf-dev libelf-dev llvm-19 make nftables procps python3 util-linux zlib1g-dev"
+packages="bpftool clang-19 clang-format-19 curl g++ iproute2 iptables libbpf-dev libelf-dev llvm-19 make nftables openssl procps python3 util-linux zlib1g-dev"
 
 missing=
 for package in $packages $*; do
