@@ -2,7 +2,7 @@
 // The extent word of pt_services: base:32 | count:24 | algorithm:8, published by one store.
 
 /** Most slots that one extent can have. */
-export const MAX_EXTENT_SLOTS = 0xffffff;
+const MAX_EXTENT_SLOTS = 0xffffff;
 
 export function extentWord(base: number, count: number, algorithm: number): bigint {
   return BigInt(base) | (BigInt(count) << 32n) | (BigInt(algorithm) << 56n);

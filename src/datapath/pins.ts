@@ -175,7 +175,7 @@ export function lockHolder(dir: string): number | null {
 }
 
 /** `N: FLOCK  ADVISORY  WRITE PID MAJOR:MINOR:INODE START END`, the device in hexadecimal. */
-export function lockHolderIn(locks: string, dev: number, ino: number): number | null {
+function lockHolderIn(locks: string, dev: number, ino: number): number | null {
   for (const line of locks.split("\n")) {
     const match = /FLOCK\s+\w+\s+\w+\s+(-?\d+)\s+([0-9a-f]+):([0-9a-f]+):(\d+)/.exec(line);
     if (match === null) continue;

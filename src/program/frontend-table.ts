@@ -25,7 +25,7 @@ const ROLES = Object.keys(ROLE_FLAG) as FrontendRole[];
 /** Zero address of a family: the wildcard that a NodePort is looked up by. */
 const WILDCARD: Readonly<Record<Family, string>> = { 4: "0.0.0.0", 6: "::" };
 
-export function rowKey(address: string, port: number, protocol: Protocol | 0): string {
+function rowKey(address: string, port: number, protocol: Protocol | 0): string {
   return [address, port, protocol].join("|");
 }
 

@@ -77,7 +77,7 @@ export async function readInSlices(port: MapPort): Promise<Recovered> {
  * Some milliseconds at a time, while nobody else writes. Units whose name is lost, or taken by another id, are kept under
  * "#ID" until they may be deleted.
  */
-export function* readingUnits(port: MapPort): Generator<void, Recovered> {
+function* readingUnits(port: MapPort): Generator<void, Recovered> {
   const names = new Map<number, NameRow>();
   const strayNames: number[] = [];
   for (const [id, name] of port.names()) {

@@ -67,7 +67,7 @@ export function flagsAt(endpoints: Uint8Array, index: number): number {
   return endpoints[index * ENDPOINT_STRIDE + FLAGS_AT] ?? 0;
 }
 
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a === b) return true;
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
