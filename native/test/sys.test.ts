@@ -118,8 +118,10 @@ it("gives freed memory back to the system", () => {
       else bytes.buffer.transfer(0);
     }
   }
+  // Under the sanitizers malloc is theirs, and the C library's own heap has nothing to give.
+  const sanitized = process.env["LIBBPF_TS_PRELOAD"] !== undefined;
   const before = process.memoryUsage.rss();
-  expect(sys.mallocTrim()).toBe(true);
-  expect(before - process.memoryUsage.rss()).toBeGreaterThan(20 << 20);
+  expect(sys.mallocTrim()).toBe(!sanitized);
+  if (!sanitized) expect(before - process.memoryUsage.rss()).toBeGreaterThan(20 << 20);
   expect(kept.every((bytes) => bytes[4_096] === 1)).toBe(true);
 });
