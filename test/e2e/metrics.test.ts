@@ -6,23 +6,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { command, Daemon, eventually } from "../support/daemon.ts";
 import { type Family, parseExposition, sampleValue } from "../support/exposition.ts";
-import { kubeBinaries } from "../support/kube.ts";
 import { checkMetrics } from "../support/promtool.ts";
 import { Bed } from "./bed.ts";
+import { besideKubeProxy, proxyConfiguration } from "./kube-proxy.ts";
 import { service, servicePort, slice } from "./objects.ts";
 
 let bed: Bed;
 let theirs: string;
 let ours: string;
-
-const configuration = (): object => ({
-  apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-  kind: "KubeProxyConfiguration",
-  mode: "nftables",
-  clientConnection: { kubeconfig: bed.plane.agentKubeconfig },
-  hostnameOverride: "node1",
-  conntrack: { maxPerCore: 0, min: 0 },
-});
 
 const get = (url: string, ...flags: string[]): Promise<string> =>
   command(["curl", "-sS", "--max-time", "10", ...flags, url], { netns: bed.node.netns });
@@ -96,27 +87,20 @@ async function reset(): Promise<void> {
   ]);
 }
 
-async function ofKubeProxy(): Promise<string> {
-  const place = { netns: bed.node.netns };
-  const file = join(bed.dir, "kube-proxy.json");
-  await command(["sh", "-c", 'cat >"$0"', file], {}, JSON.stringify(configuration()));
-  const program = join(await kubeBinaries(["kube-proxy"]), "kube-proxy");
-  const proxy = new Daemon([program, `--config=${file}`], join(bed.dir, "kube-proxy.log"), place);
-  try {
+function ofKubeProxy(): Promise<string> {
+  return besideKubeProxy(bed, async (proxy) => {
     await proxy.until("serves metrics", async () => ((await scrape()) ? true : undefined));
-    return await live();
-  } finally {
-    await proxy.stop("SIGKILL");
+    const text = await live();
     await reset();
-    for (const family of ["ip", "ip6"]) await command(["nft", "delete", "table", family, "kube-proxy"], place);
-  }
+    return text;
+  });
 }
 
 beforeAll(async () => {
   bed = await Bed.create({ pods: 1 });
   await bed.plane.apply(service("early"), ...serving("early", "2020-01-01T00:00:00Z"));
   theirs = await ofKubeProxy();
-  await bed.startAgent({ config: configuration() }).inSync();
+  await bed.startAgent({ config: proxyConfiguration(bed) }).inSync();
   ours = await live();
 }, 300_000);
 
@@ -156,7 +140,9 @@ test("the same history is counted the same", () => {
     const full = sampleValue(ours, "kubeproxy_sync_full_proxy_rules_duration_seconds_count", { ip_family });
     const partial = sampleValue(ours, "kubeproxy_sync_partial_proxy_rules_duration_seconds_count", { ip_family }) ?? 0;
     const all = sampleValue(ours, "kubeproxy_sync_proxy_rules_duration_seconds_count", { ip_family });
-    expect([ip_family, full, all]).toEqual([ip_family, 1, 1 + partial]);
+    // The first; and one more if the ServiceCIDRs came after it.
+    expect([1, 2]).toContain(full);
+    expect([ip_family, all]).toEqual([ip_family, (full ?? 0) + partial]);
     expect(partial).toBeGreaterThanOrEqual(2);
   }
 });
