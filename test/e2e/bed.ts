@@ -2,9 +2,10 @@
 // The ground an e2e test stands on: one node with pods, a real control plane on it, a cgroup and a bpffs of its own, and
 // the real agent. Everything that was made is removed again, in the reverse order, also when making it failed.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { findCgroup } from "../../src/node/cgroup.ts";
 import { command, eventually } from "../support/daemon.ts";
 import { ControlPlane } from "../support/kube.ts";
 import { type Host, NodeNamespace } from "../support/netns.ts";
@@ -18,19 +19,11 @@ export interface BedOptions {
   readonly controllers?: boolean;
 }
 
-function cgroup2Mount(): string {
-  for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
-    const [mount = "", type = ""] = line.split(" - ");
-    if (type.startsWith("cgroup2 ")) return mount.split(" ")[4] ?? "";
-  }
-  throw new Error("no cgroup2 is mounted");
-}
-
 export class Bed {
   readonly dir = mkdtempSync(join(tmpdir(), "portolan-e2e-"));
   readonly bpffs = join(this.dir, "bpf");
   /** The node's root: `system` and `kubepods` are below it, the agent attaches to it. */
-  readonly cgroup = join(cgroup2Mount(), `portolan-e2e-${process.pid}`);
+  readonly cgroup = join(findCgroup()?.dir ?? "", `portolan-e2e-${process.pid}`);
   readonly pods: Pod[] = [];
   readonly agents: Agent[] = [];
   readonly #undo = new AsyncDisposableStack();

@@ -4,9 +4,9 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { command, Daemon, eventually } from "../support/daemon.ts";
-import { kubeBinaries } from "../support/kube.ts";
+import { Daemon, eventually } from "../support/daemon.ts";
 import { Bed } from "./bed.ts";
+import { besideKubeProxy } from "./kube-proxy.ts";
 import { service, slice } from "./objects.ts";
 
 const HEALTH_PORT = 20_256;
@@ -66,31 +66,16 @@ const configuration = (more: object): object => ({
 
 /** The Events of the real kube-proxy on this node, which are then deleted. */
 async function ofKubeProxy(): Promise<Map<string, object>> {
-  const place = { netns: bed.node.netns };
-  const file = join(bed.dir, "kube-proxy.json");
-  const settings = {
-    apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-    kind: "KubeProxyConfiguration",
-    mode: "nftables",
-    clientConnection: { kubeconfig: bed.plane.agentKubeconfig },
-    hostnameOverride: "node1",
-    conntrack: { maxPerCore: 0, min: 0 },
-  };
-  await command(["sh", "-c", 'cat >"$0"', file], {}, JSON.stringify(settings));
-  const program = join(await kubeBinaries(["kube-proxy"]), "kube-proxy");
-  const proxy = new Daemon([program, `--config=${file}`], join(bed.dir, "kube-proxy.log"), place);
-  try {
+  const told = await besideKubeProxy(bed, async () => {
     const started = await event("Starting", "node1");
     const failed = await event("FailedToStartServiceHealthcheck", "checked", ({ series }) => series?.count === 2);
     return new Map([
       ["Starting", comparable(started)],
       ["FailedToStartServiceHealthcheck", comparable(failed)],
     ]);
-  } finally {
-    await proxy.stop("SIGKILL");
-    await bed.plane.kubectl(["delete", "events.events.k8s.io", "--all", "--namespace=default"]);
-    for (const family of ["ip", "ip6"]) await command(["nft", "delete", "table", family, "kube-proxy"], place);
-  }
+  });
+  await bed.plane.kubectl(["delete", "events.events.k8s.io", "--all", "--namespace=default"]);
+  return told;
 }
 
 let theirs: Map<string, object>;

@@ -2,12 +2,11 @@
 // The servers that probes, load balancers and scrapers ask: what portolan answers is what the real kube-proxy answers on
 // the same node with the same configuration, byte for byte; times are masked.
 
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { command, Daemon, eventually } from "../support/daemon.ts";
-import { kubeBinaries } from "../support/kube.ts";
+import { eventually } from "../support/daemon.ts";
 import { askRaw, masked, type RawRequest } from "../support/raw-http.ts";
 import { Bed } from "./bed.ts";
+import { besideKubeProxy, proxyConfiguration } from "./kube-proxy.ts";
 import { service } from "./objects.ts";
 
 const HEALTH = 10_256;
@@ -71,15 +70,6 @@ const checkQuestions = (): RawRequest[] => {
   ];
 };
 
-const configuration = (): object => ({
-  apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
-  kind: "KubeProxyConfiguration",
-  mode: "nftables",
-  clientConnection: { kubeconfig: bed.plane.agentKubeconfig },
-  hostnameOverride: "node1",
-  conntrack: { maxPerCore: 0, min: 0 },
-});
-
 /** Two ready endpoints on this node, each on two ports, one elsewhere, one that terminates; none of IPv6 is here. */
 function balanced(): object[] {
   const ready = { ready: true, serving: true, terminating: false };
@@ -139,30 +129,22 @@ async function interview(): Promise<Map<string, string>> {
   return answers;
 }
 
-/** The real kube-proxy, until it has been asked everything. Its rules are taken away again. */
-async function askKubeProxy(): Promise<Map<string, string>> {
-  const place = { netns: bed.node.netns };
-  const file = join(bed.dir, "kube-proxy.json");
-  await command(["sh", "-c", 'cat >"$0"', file], {}, JSON.stringify(configuration()));
-  const program = join(await kubeBinaries(["kube-proxy"]), "kube-proxy");
-  const proxy = new Daemon([program, `--config=${file}`], join(bed.dir, "kube-proxy.log"), place);
-  try {
+/** The real kube-proxy, until it has been asked everything. */
+function askKubeProxy(): Promise<Map<string, string>> {
+  return besideKubeProxy(bed, async (proxy) => {
     await proxy.until("serves health checks", async () => {
-      const answers = await askRaw(place, checkQuestions());
+      const answers = await askRaw({ netns: bed.node.netns }, checkQuestions());
       return answers[0]?.includes('localEndpoints": 2') && answers[3]?.startsWith("HTTP") ? true : undefined;
     });
     return await interview();
-  } finally {
-    await proxy.stop("SIGKILL");
-    for (const family of ["ip", "ip6"]) await command(["nft", "delete", "table", family, "kube-proxy"], place);
-  }
+  });
 }
 
 beforeAll(async () => {
   bed = await Bed.create({ pods: 0 });
   await bed.plane.apply(...balanced());
   theirs = await askKubeProxy();
-  await bed.startAgent({ config: { ...configuration() } }).inSync();
+  await bed.startAgent({ config: proxyConfiguration(bed) }).inSync();
   ours = await interview();
 }, 300_000);
 
@@ -215,7 +197,7 @@ test("nothing is open before the Node is known; it is eligible then, and stays s
   const place = { netns: bed.node.netns };
   const ask = async () => await askRaw(place, [health("GET /healthz"), health("GET /livez"), metrics("GET /healthz")]);
   const codes = async () => (await ask()).map((answer) => (answer.startsWith("HTTP") ? answer.slice(9, 12) : answer));
-  const agent = bed.startAgent({ config: configuration() });
+  const agent = bed.startAgent({ config: proxyConfiguration(bed) });
   await agent.daemon.until("watches", async () => ((await agent.report()) === undefined ? undefined : true));
   const refused = ["ECONNREFUSED", "ECONNREFUSED", "ECONNREFUSED"];
   for (let i = 0; i < 10; i++) expect(await codes()).toEqual(refused);
@@ -235,7 +217,7 @@ test("nothing is open before the Node is known; it is eligible then, and stays s
 test("started while the API server is away: alive after the wait for the Node, and not eligible", async () => {
   await bed.agent.daemon.stop("SIGKILL");
   await bed.plane.stopApiServer();
-  const agent = bed.startAgent({ config: configuration() });
+  const agent = bed.startAgent({ config: proxyConfiguration(bed) });
   const place = { netns: bed.node.netns };
   const [livez = "", healthz = ""] = await agent.daemon.until(
     "answers",

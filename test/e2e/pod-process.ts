@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What runs in a pod (or on a node) of the e2e tests: a TCP and UDP server that says its name, and a client that calls
-// where the test tells it. Requests are JSON lines on standard input, answers JSON lines on standard output (pod.ts).
+// where the test tells it (pod.ts).
 // node pod-process.ts NAME [PORT]: with a port it serves.
 
 import { createSocket } from "node:dgram";
 import { request } from "node:https";
 import { connect, createServer } from "node:net";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Answer, Call, Calls, Outcome, Race, Request, Tally } from "./pod.ts";
+import { answerLines } from "../support/line-process.ts";
+import type { Call, Calls, Outcome, Race, Request, Tally } from "./pod.ts";
 
 const [name = "", port] = process.argv.slice(2);
 
@@ -177,12 +177,4 @@ async function handle(request: Request): Promise<unknown> {
 }
 
 if (port) await serve(Number(port));
-for await (const line of createInterface({ input: process.stdin })) {
-  const { id, request } = JSON.parse(line) as { id: number; request: Request };
-  const reply = (answer: Answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
-  handle(request).then(
-    (result) => reply({ id, result: result ?? null }),
-    (error: unknown) => reply({ id, error: String(error) }),
-  );
-}
-process.exit(0);
+await answerLines(handle);

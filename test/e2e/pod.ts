@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A pod (or a process of the node) as a test sees it: what may be asked of the process inside (pod-process.ts).
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { type Place, placed } from "../support/daemon.ts";
+import type { Place } from "../support/daemon.ts";
+import { LineProcess } from "../support/line-process.ts";
 import type { Host } from "../support/netns.ts";
 
 /** One TCP connection or UDP exchange. */
@@ -52,8 +51,6 @@ export type Request =
   | { readonly op: "armRace"; readonly race: Race }
   | { readonly op: "race" };
 
-export type Answer = { readonly id: number } & ({ readonly result: unknown } | { readonly error: string });
-
 /** Servers of pods listen here, TCP and UDP, both families. */
 export const podPort = 8080;
 
@@ -62,24 +59,18 @@ const script = fileURLToPath(new URL("./pod-process.ts", import.meta.url));
 export class Pod {
   readonly name: string;
   readonly host: Host;
-  readonly #child: ChildProcess;
-  readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
-  #lastId = 0;
+  readonly #process: LineProcess;
 
-  private constructor(name: string, host: Host, child: ChildProcess) {
+  private constructor(name: string, host: Host, process: LineProcess) {
     this.name = name;
     this.host = host;
-    this.#child = child;
-    child.once("exit", () => this.#fail());
-    child.stdin?.on("error", () => this.#fail());
-    if (child.stdout) createInterface({ input: child.stdout }).on("line", (line) => this.#settle(JSON.parse(line)));
+    this.#process = process;
   }
 
   /** Starts the process at a place and returns once it serves (`serves`: a pod; otherwise a client alone). */
   static async start(name: string, host: Host, { serves, place }: { serves: boolean; place: Place }): Promise<Pod> {
-    const argv = [process.execPath, script, name, ...(serves ? [String(podPort)] : [])];
-    const [file, ...args] = placed(argv, { ...place, netns: host.netns });
-    const pod = new Pod(name, host, spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] }));
+    const argv = [script, name, ...(serves ? [String(podPort)] : [])];
+    const pod = new Pod(name, host, new LineProcess(name, argv, { ...place, netns: host.netns }));
     await pod.call({ host: "127.0.0.1", port: podPort, times: 0 });
     return pod;
   }
@@ -108,35 +99,11 @@ export class Pod {
     return this.#ask({ op: "race" }) as Promise<number>;
   }
 
-  async stop(): Promise<void> {
-    if (this.#ended) return;
-    const exited = new Promise((resolve) => this.#child.once("exit", resolve));
-    this.#child.kill("SIGKILL");
-    await exited;
+  stop(): Promise<void> {
+    return this.#process.stop();
   }
 
   #ask(request: Request): Promise<unknown> {
-    const id = ++this.#lastId;
-    const answer = Promise.withResolvers<unknown>();
-    this.#pending.set(id, answer);
-    if (this.#ended) this.#fail();
-    this.#child.stdin?.write(`${JSON.stringify({ id, request })}\n`);
-    return answer.promise;
-  }
-
-  #settle(answer: Answer): void {
-    const waiting = this.#pending.get(answer.id);
-    this.#pending.delete(answer.id);
-    if ("error" in answer) waiting?.reject(new Error(`${this.name}: ${answer.error}`));
-    else waiting?.resolve(answer.result);
-  }
-
-  get #ended(): boolean {
-    return this.#child.exitCode !== null || this.#child.signalCode !== null;
-  }
-
-  #fail(): void {
-    for (const waiting of this.#pending.values()) waiting.reject(new Error(`the process of ${this.name} has ended`));
-    this.#pending.clear();
+    return this.#process.ask(request);
   }
 }
