@@ -11,13 +11,13 @@ import { command, Daemon, type Place } from "../test/support/daemon.ts";
 const PREFIX = "ptbench";
 
 /** Endpoints live here; the server namespace answers for every one of them. */
-export const ENDPOINT_RANGE = "10.128.0.0/12";
+const ENDPOINT_RANGE = "10.128.0.0/12";
 /** Pods and endpoints: what kube-proxy is told the cluster is. */
 export const CLUSTER_CIDR = "10.128.0.0/9";
 /** Of every endpoint. The server echoes TCP on the second. */
 export const ENDPOINT_PORT = 8080;
 export const ECHO_PORT = 8081;
-export const SERVER_CPU = 1;
+const SERVER_CPU = 1;
 export const CLIENT_CPU = 0;
 
 /** A node's namespace and that of the pod on it. */

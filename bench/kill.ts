@@ -8,7 +8,7 @@ import { AgentHome, inSync } from "./agent.ts";
 import { Bed } from "./bed.ts";
 import { benchServices, manifests } from "./services.ts";
 
-export interface KillOptions {
+interface KillOptions {
   readonly seconds: number;
   readonly everySec: number;
   /** New connections a second. */
@@ -20,7 +20,7 @@ const LONG_CONNECTIONS = 100;
 /** Of the restarted agents, so many must be in sync before they are killed in turn; or nothing was put to the test. */
 const SYNCED_SHARE = 0.9;
 
-export interface KillResult {
+interface KillResult {
   readonly opened: number;
   readonly failed: number;
   readonly wrongPeers: number;
@@ -35,7 +35,7 @@ export interface KillResult {
 }
 
 /** What an agent must not need: connections go on between its death and its next sync. */
-export async function killBenchmark(options: KillOptions): Promise<KillResult> {
+async function killBenchmark(options: KillOptions): Promise<KillResult> {
   const bed = await Bed.open();
   try {
     const services = benchServices(SERVICES);

@@ -45,7 +45,7 @@ function configuration(peer: Peer, kubeconfig: string): string {
 const nodeName = (peer: Peer): string => `bench-${peer}`;
 
 /** The ClusterIPs of KUBE-SERVICES in the order a packet meets them. */
-export function dispatchOrder(iptablesSave: string): string[] {
+function dispatchOrder(iptablesSave: string): string[] {
   const pattern = /^-A KUBE-SERVICES -d ([\d.]+)\/32 .* -j KUBE-SVC-/;
   return iptablesSave.split("\n").flatMap((line) => pattern.exec(line)?.[1] ?? []);
 }

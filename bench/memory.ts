@@ -13,7 +13,7 @@ const read = (file: string): string => {
 };
 
 /** The process and its descendants. */
-export function processTree(pid: number): number[] {
+function processTree(pid: number): number[] {
   const children = new Map<number, number[]>();
   for (const entry of readdirSync("/proc")) {
     const stat = /^\d+$/.test(entry) ? read(`/proc/${entry}/stat`) : "";
@@ -27,7 +27,7 @@ export function processTree(pid: number): number[] {
 }
 
 /** Resident bytes of one process outside mapped BPF maps. */
-export function residentBytes(pid: number): number {
+function residentBytes(pid: number): number {
   let kilobytes = 0;
   let isMap = false;
   for (const line of read(`/proc/${pid}/smaps`).split("\n")) {

@@ -63,7 +63,7 @@ export const goalResults = (rows: readonly Row[]): GoalResult[] =>
   rows.map((row) => ({ ...row, figure: row.figure && triple(row.figure) }));
 
 /** The direct arm of the same place and protocol. */
-export function baseOf(arm: string): string {
+function baseOf(arm: string): string {
   const what = arm.split("/").slice(1).join("/");
   for (const kind of ["udp-connected", "udp", "pod"]) if (what.includes(kind)) return `direct/${kind}`;
   return "direct/node";

@@ -7,7 +7,7 @@ import { shortHash } from "./rules-iptables.ts";
 import { type BenchService, NAMESPACE } from "./services.ts";
 
 const MARK = "0x00004000";
-export const SERVICE_CIDR = "10.96.0.0/16";
+const SERVICE_CIDR = "10.96.0.0/16";
 const TUPLE = "ip daddr . meta l4proto . th dport";
 
 const top = (nodeAddress: string): string => `add table ip kube-proxy { comment "rules for kube-proxy"; }

@@ -5,7 +5,7 @@
 import { ECHO_PORT, ENDPOINT_PORT } from "./bed.ts";
 
 export const NAMESPACE = "bench";
-export const ENDPOINTS_PER_SERVICE = 10;
+const ENDPOINTS_PER_SERVICE = 10;
 const AFFINITY_SEC = 10_800;
 
 export type ServiceKind = "tcp" | "udp" | "affinity" | "echo";

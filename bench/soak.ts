@@ -119,7 +119,7 @@ interface Sample {
 }
 
 /** MiB an hour, by least squares. */
-export function slope(samples: readonly Sample[]): number {
+function slope(samples: readonly Sample[]): number {
   const mean = (of: (sample: Sample) => number): number =>
     samples.reduce((sum, sample) => sum + of(sample), 0) / Math.max(1, samples.length);
   const hours = mean((sample) => sample.hours);

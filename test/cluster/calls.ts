@@ -8,7 +8,7 @@ import { serviceRanges } from "./kubeadm.ts";
 import type { Web } from "./workload.ts";
 
 /** The API's ClusterIP. */
-export const apiAddress = serviceRanges[0].replace(/0\/\d+$/, "1");
+const apiAddress = serviceRanges[0].replace(/0\/\d+$/, "1");
 
 /** With random choice among three, a backend is missed by chance once in four million. */
 const manyCalls = 40;

@@ -27,7 +27,7 @@ export const KINDS = [
 ] as const;
 
 /** The Service, as sockets of each kind call it. */
-export const TARGETS: readonly UdpTarget[] = KINDS.map(({ socket, family, mapped }) => ({
+const TARGETS: readonly UdpTarget[] = KINDS.map(({ socket, family, mapped }) => ({
   family: socket === "4" ? 4 : 6,
   address: mapped + VIP[family],
   port: 53,

@@ -51,7 +51,7 @@ function parseSet(word: string): SetWord {
 }
 
 /** "10.0.0.1:80", "[fd00::1]:80". */
-export function parsePlace(text: string): Target {
+function parsePlace(text: string): Target {
   const [, v6, v4, port] = /^(?:\[(.*)\]|([^:]*)):(\d+)$/.exec(text) ?? [];
   return { address: v6 ?? v4 ?? "", port: Number(port) };
 }

@@ -49,7 +49,7 @@ export interface AuditedRequest {
 export const serviceRanges = ["10.96.0.0/16", "fd00:96::/112"] as const;
 
 /** The account of deploy/rbac.yaml, as the API server names it. */
-export const agentUser = "system:serviceaccount:kube-system:portolan";
+const agentUser = "system:serviceaccount:kube-system:portolan";
 
 const buildScript = fileURLToPath(new URL("../kube/build.sh", import.meta.url));
 const roles = fileURLToPath(new URL("../../deploy/rbac.yaml", import.meta.url));

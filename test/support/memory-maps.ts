@@ -32,7 +32,7 @@ export interface MemoryState {
   readonly sourceRanges: Map<string, SourceRange>;
 }
 
-export const NO_SERVICE: ServiceRow = { cluster: 0n, local: 0n, affinitySec: 0 };
+const NO_SERVICE: ServiceRow = { cluster: 0n, local: 0n, affinitySec: 0 };
 const NO_BACKEND: BackendRow = {
   address: new Uint8Array(16),
   port: 0,

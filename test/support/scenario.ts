@@ -260,7 +260,7 @@ function linesOf(unit: Unit): string[] {
 }
 
 /** Unit.endpoints unpacked: text "address:port" and flags. */
-export function* endpointsOf(unit: Unit): Iterable<{ readonly text: string; readonly flags: number }> {
+function* endpointsOf(unit: Unit): Iterable<{ readonly text: string; readonly flags: number }> {
   const view = new DataView(unit.endpoints.buffer, unit.endpoints.byteOffset, unit.endpoints.byteLength);
   for (let at = 0; at < unit.endpoints.length; at += ENDPOINT_STRIDE) {
     yield { text: place(formatAddress(unit.endpoints, at), view.getUint16(at + 16)), flags: view.getUint8(at + 18) };

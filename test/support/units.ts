@@ -13,7 +13,7 @@ import { addressBytes, compareAddresses, familyOfText } from "../../src/model/ad
 import type { Family, Protocol } from "../../src/model/types.ts";
 
 /** "10.1.0.1:80" or "[fd00::1]:80", with flags behind "/": c cluster, l local, s serving; "/cs" if left out. */
-export function packEndpoints(texts: readonly string[]): Uint8Array {
+function packEndpoints(texts: readonly string[]): Uint8Array {
   const bytes = new Uint8Array(texts.length * ENDPOINT_STRIDE);
   texts.forEach((text, i) => {
     const [where = "", letters = "cs"] = text.split("/");
