@@ -56,11 +56,6 @@ export class Store implements StoreView {
     return this.#synced.size === 2;
   }
 
-  /** Whether takeDirty() would return anything. */
-  get hasDirty(): boolean {
-    return this.ready && this.#dirty.size > 0;
-  }
-
   /**
    * The Services whose objects changed since the last call, each with the receivedNs of the earliest change not yet
    * taken. Empty, and nothing forgotten, until ready.
