@@ -18,7 +18,9 @@ export class AgentRunning extends Error {
   readonly pid: number | null;
 
   constructor(dir: string, pid: number | null) {
-    super(`another portolan agent (${pid === null ? "pid not visible from here" : `pid ${pid}`}) holds ${dir}`);
+    super(
+      `another portolan agent (${pid === null ? "pid not visible from here" : `pid ${pid}`}) holds ${dir}: stop it first`,
+    );
     this.name = "AgentRunning";
     this.pid = pid;
   }

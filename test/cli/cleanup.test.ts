@@ -44,7 +44,7 @@ test("while an agent runs it refuses and names it, also when only the pins are k
   const { agent } = await bed.synced();
   expect(await cleanup()).toMatchObject({
     code: 1,
-    stderr: `portolan: another portolan agent (pid ${agent.pid}) holds ${bed.runDir}\n`,
+    stderr: `portolan: another portolan agent (pid ${agent.pid}) holds ${bed.runDir}: stop it first\n`,
   });
   const { code, stderr } = await bed.cli("cleanup", `--run-dir=${bed.dir}/elsewhere`, `--state-dir=${bed.stateDir}`);
   expect(code).toBe(1);
