@@ -63,10 +63,12 @@ export class SyncWatch {
     this.#lastEventMs = Date.now();
     this.#options.metrics.serviceEvent(this.#options.families.length);
     if (!changed) return;
-    this.#services.add(key);
     this.#touched.add(key);
-    for (const address of [...(before?.clusterIps ?? []), ...(now?.clusterIps ?? [])])
-      this.#queue(familyOfText(address));
+    const addresses = [...(before?.clusterIps ?? []), ...(now?.clusterIps ?? [])];
+    const families = new Set(addresses.map(familyOfText).filter((family) => this.#options.families.includes(family)));
+    // No sync comes for a Service of a family that the node has not.
+    if (families.size > 0) this.#services.add(key);
+    for (const family of families) this.#queue(family);
     this.#tellPending();
   }
 
@@ -148,7 +150,6 @@ export class SyncWatch {
   }
 
   #queue(family: Family): void {
-    if (!this.#options.families.includes(family)) return;
     this.#waiting.add(family);
     if (!this.#running) return;
     this.#options.health.queued(family);

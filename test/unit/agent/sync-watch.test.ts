@@ -7,7 +7,7 @@ import { expose } from "../../../src/health/exposition.ts";
 import { KubeProxyMetrics } from "../../../src/health/kube-proxy-metrics.ts";
 import { Registry } from "../../../src/health/prometheus.ts";
 import { ProxyHealth } from "../../../src/health/proxy-health.ts";
-import type { EndpointSlice, Service } from "../../../src/model/types.ts";
+import type { EndpointSlice, Family, Service } from "../../../src/model/types.ts";
 import type { PendingUnit } from "../../../src/program/status.ts";
 import { sampleValue } from "../../support/exposition.ts";
 
@@ -20,16 +20,19 @@ let watch: SyncWatch;
 let startedMs: number;
 
 beforeEach(() => {
-  registry = new Registry();
-  const families = [4, 6] as const;
   startedMs = Date.now() - 10_000;
+  begin([4, 6]);
+});
+
+function begin(families: readonly Family[]): void {
+  registry = new Registry();
   watch = new SyncWatch({
     families,
     health: new ProxyHealth({ families, syncPeriodSec: 30, nodeEligible: true }),
     metrics: new KubeProxyMetrics({ registry, noLocalEndpoints: () => null }),
     startedMs,
   });
-});
+}
 
 const slice = (family: 4 | 6, triggerMs = 0): EndpointSlice => ({ family, triggerMs }) as unknown as EndpointSlice;
 const put = <T>(now: T, changed = true) => ({ before: undefined, now, changed });
@@ -87,6 +90,16 @@ test("every event counts, in each family; only what changes something waits", as
   expect(await one("sync_proxy_rules_service_changes_pending")).toBe(0);
   expect(await one("sync_proxy_rules_endpoint_changes_pending")).toBe(0);
   expect(Math.abs(watch.lastEventSec - Date.now() / 1_000)).toBeLessThan(5);
+});
+
+test("a Service of a family that the node has not waits for nothing", async () => {
+  begin([4]);
+  watch.service("ns/a", put({ clusterIps: ["fd00::1"] } as unknown as Service));
+  expect(await one("sync_proxy_rules_service_changes_pending")).toBe(0);
+  watch.service("ns/b", put(DUAL));
+  expect(await one("sync_proxy_rules_service_changes_pending")).toBe(1);
+  expect(sync()).toEqual(new Set(["ns/a", "ns/b"]));
+  expect(await one("sync_proxy_rules_service_changes_pending")).toBe(0);
 });
 
 test("a slice that goes over to another Service touches both", () => {
