@@ -2,6 +2,8 @@
 // What should a node serve? A second, naive answer, made from whole manifests and the rules as people tell them, sharing
 // no code with the compiler: objects and lists, everything anew each time. It answers in the lines of scenario.ts.
 
+import { addressInRange, coversRange, isEverything } from "./plain-ranges.ts";
+
 export interface PlainService {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -20,6 +22,8 @@ export interface PlainService {
   readonly internalTrafficPolicy?: string;
   readonly externalTrafficPolicy?: string;
   readonly affinitySec: number;
+  /** spec.loadBalancerSourceRanges. */
+  readonly sourceRanges: readonly string[];
 }
 
 export interface PlainEndpoint {
@@ -43,6 +47,10 @@ export interface PlainSlice {
 export interface PlainWorld {
   readonly node: string;
   readonly zone: string;
+  /** Of the Node object; one of each family at most. */
+  readonly primaryAddresses: readonly string[];
+  readonly podRanges: readonly string[];
+  readonly serviceRanges: readonly string[];
   readonly deviceAddresses: readonly string[];
   readonly services: readonly PlainService[];
   readonly slices: readonly PlainSlice[];
@@ -83,7 +91,9 @@ const at = (address: string, port: number): string =>
   familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`;
 
 /** The node's inside, groups and nobody. */
-const isSpecial = (address: string): boolean => /^(0|127|169\.254|2[2-5]\d)\.|^(::1?$|fe80:|ff)/.test(address);
+const isSpecial = (address: string): boolean => /^(0|127|169\.254|22[4-9]|23\d)\.|^(::1?$|fe80:|ff)/.test(address);
+/** Nobody's yet. */
+const isReserved = (address: string): boolean => /^2[45]\d\./.test(address);
 
 function wishesOf(service: PlainService, world: PlainWorld): Wish[] {
   const families = new Set(service.clusterIps.map(familyOf));
@@ -103,7 +113,8 @@ function wishesOf(service: PlainService, world: PlainWorld): Wish[] {
     vips.map(({ ip }) => ip as string),
   );
   add("ExternalIP", service.externalIps);
-  return service.ports.flatMap((port) => {
+  const served = service.ports.filter(({ protocol }) => protocol !== "SCTP");
+  return served.flatMap((port) => {
     const addressed = [...roles].map(
       ([address, role]): Wish => ({ service, port, family: familyOf(address), role, place: at(address, port.port) }),
     );
@@ -140,7 +151,8 @@ function candidatesOf(service: PlainService, port: Port, family: 4 | 6, world: P
     )
     .flatMap(({ endpoint, number }) => {
       const [address] = endpoint.addresses;
-      if (address === undefined || isSpecial(address) || clusterIps.includes(address)) return [];
+      if (address === undefined || isSpecial(address) || isReserved(address) || clusterIps.includes(address)) return [];
+      if (world.serviceRanges.some((range) => addressInRange(address, range))) return [];
       return [candidateOf(endpoint, address, number, world)];
     });
   const merged = [...Map.groupBy(all, ({ place }) => place).values()];
@@ -213,13 +225,29 @@ function unitLines(frontends: readonly Wish[], world: PlainWorld): string[] {
     if (isLocalPolicy(frontend)) line.push(`local=${words(local, cluster.length === 0 ? "reject" : "drop")}`);
     if (draining.length > 0) line.push(`draining=${draining.map(({ place }) => place).join(",")}`);
     if (service.affinitySec > 0) line.push(`affinity=${service.affinitySec}`);
+    const ranges = frontend.role === "LoadBalancer" ? rangesWord(service, family, world) : "";
+    if (ranges !== "") line.push(`ranges=${ranges}`);
     return line.join(" ");
   });
 }
 
+/** Who may call a load balancer's address; "" for anyone. */
+function rangesWord({ sourceRanges, ingress }: PlainService, family: 4 | 6, world: PlainWorld): string {
+  const ours = <T extends string>(list: readonly T[]): T[] => list.filter((one) => familyOf(one) === family);
+  const ranges = ours(sourceRanges.map((range) => range.trim()));
+  if (ranges.length === 0 || ranges.some(isEverything)) return "";
+  const host = ours(world.primaryAddresses).some((address) => ranges.some((range) => addressInRange(address, range)));
+  const pods = ours(world.podRanges);
+  const vips = ingress.filter(({ ip, ipMode }) => ip !== undefined && (ipMode ?? "VIP") === "VIP");
+  const own = ours(vips.map(({ ip }) => ip as string)).map((ip) => `${ip}/${family === 4 ? 32 : 128}`);
+  const callers = host ? ["host"] : [];
+  if (pods.length > 0 && pods.every((range) => coversRange(ranges, range))) callers.push("pods");
+  return [...callers, ...[...new Set([...ranges, ...(host ? own : [])])].sort()].join(",");
+}
+
 /** As the API has it. */
 export function serviceManifest(service: PlainService): object {
-  const { name, labels, created, clusterIps, externalIps, ingress, affinitySec, ...spec } = service;
+  const { name, labels, created, clusterIps, externalIps, ingress, affinitySec, sourceRanges, ...spec } = service;
   const affinity = { clientIP: { timeoutSeconds: affinitySec } };
   return {
     apiVersion: "v1",
@@ -230,6 +258,7 @@ export function serviceManifest(service: PlainService): object {
       clusterIP: clusterIps[0],
       clusterIPs: clusterIps,
       externalIPs: externalIps,
+      loadBalancerSourceRanges: sourceRanges,
       ...(affinitySec > 0 ? { sessionAffinity: "ClientIP", sessionAffinityConfig: affinity } : {}),
     },
     status: { loadBalancer: { ingress } },

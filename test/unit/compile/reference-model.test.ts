@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Compiler } from "../../../src/compile/compile.ts";
 import type { Unit } from "../../../src/compile/unit.ts";
+import { type Cidr, parseCidr } from "../../../src/model/address.ts";
 import { nodeFacts } from "../../../src/model/node.ts";
 import { Store } from "../../../src/model/store.ts";
 import { decodeEndpointSlice, decodeNode, decodeService } from "../../../src/source/decode.ts";
@@ -25,13 +26,21 @@ const HISTORIES = 10_000;
 type Step =
   | { readonly what: "service"; readonly service: PlainService; readonly gone: boolean }
   | { readonly what: "slice"; readonly slice: PlainSlice; readonly gone: boolean }
-  | { readonly what: "zone"; readonly zone: string }
+  | { readonly what: "node"; readonly zone: string; readonly addresses: readonly string[] }
+  | { readonly what: "serviceCidrs"; readonly ranges: readonly string[] }
   | { readonly what: "devices"; readonly addresses: readonly string[] }
   | { readonly what: "compile" };
 
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const rarely = fc.integer({ min: 0, max: 7 }).map((n) => n === 0);
 const label = (name: string) => rarely.map((has) => (has ? { [name]: "" } : {}));
+
+const POD_RANGES = ["10.244.0.0/16", "fd00:244::/32"];
+/** Some hold the node, some all pods, by themselves or together. */
+const RANGES = [
+  ...["10.244.0.0/17", "10.244.128.0/17", "10.244.0.0/16", "192.0.2.0/24", " 203.0.113.0/24", "0.0.0.0/0"],
+  ...["fd00:244::/33", "fd00:244:8000::/33", "2001:db8::/64", "fd00::/8"],
+];
 
 const servicePort = fc.record(
   {
@@ -76,6 +85,7 @@ const service: fc.Arbitrary<PlainService> = fc
     internalTrafficPolicy: maybe(fc.constantFrom("Cluster", "Local")),
     externalTrafficPolicy: maybe(fc.constantFrom("Cluster", "Local")),
     affinitySec: fc.constantFrom(0, 0, 60),
+    sourceRanges: fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: fc.subarray(RANGES) }),
   })
   .map(({ internalTrafficPolicy: internal, externalTrafficPolicy: external, ...rest }) => ({
     ...rest,
@@ -134,7 +144,21 @@ const slice: fc.Arbitrary<PlainSlice> = fc
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ what: fc.constant("service" as const), service, gone: rarely }) },
   { weight: 6, arbitrary: fc.record({ what: fc.constant("slice" as const), slice, gone: rarely }) },
-  { weight: 2, arbitrary: fc.constantFrom("", "east", "west").map((zone): Step => ({ what: "zone", zone })) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      what: fc.constant("node" as const),
+      zone: fc.constantFrom("", "east", "east", "west", "west"),
+      addresses: fc.constantFrom(["192.0.2.1"], ["2001:db8::1"], ["192.0.2.1", "2001:db8::1"], ["198.51.100.9"]),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      what: fc.constant("serviceCidrs" as const),
+      ranges: fc.subarray(["10.96.0.0/16", "10.244.1.0/31", "fd00:244::2/127"]),
+    }),
+  },
   { weight: 1, arbitrary: fc.subarray(["10.96.0.1"]).map((addresses): Step => ({ what: "devices", addresses })) },
   { weight: 4, arbitrary: fc.constant<Step>({ what: "compile" }) },
 );
@@ -142,12 +166,17 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 /** Store, compiler and what its deltas leave; beside them the manifests as they are. */
 class World {
   readonly #store = new Store();
-  readonly #compiler = new Compiler(nodeFacts({ nodeName: NODE, bindAddress: "0.0.0.0" }, null), options());
+  readonly #compiler = new Compiler(
+    nodeFacts({ nodeName: NODE, bindAddress: "0.0.0.0" }, null),
+    options({ clusterCidrs: POD_RANGES.map(cidr) }),
+  );
   readonly #affected = new Set<string>();
   readonly #units = new Map<string, Unit>();
   readonly #services = new Map<string, PlainService>();
   readonly #slices = new Map<string, PlainSlice>();
   #zone = "";
+  #addresses: readonly string[] = [];
+  #serviceRanges: readonly string[] = [];
   #deviceAddresses: readonly string[] = [];
 
   constructor() {
@@ -159,11 +188,11 @@ class World {
     if (item.what === "service") this.#takeService(item.service, item.gone);
     else if (item.what === "slice") this.#takeSlice(item.slice, item.gone);
     else if (item.what === "compile") this.compile();
-    else if (item.what === "zone") {
-      this.#zone = item.zone;
-      const labels = item.zone === "" ? {} : { "topology.kubernetes.io/zone": item.zone };
-      const { object } = decodeNode({ metadata: { name: NODE, labels } });
-      this.#affect(this.#compiler.setFacts(nodeFacts({ nodeName: NODE, bindAddress: "" }, object)));
+    else if (item.what === "node") this.#takeNode(item.zone, item.addresses);
+    else if (item.what === "serviceCidrs") {
+      this.#serviceRanges = item.ranges;
+      const affected = this.#compiler.setServiceCidrs(item.ranges.map(cidr));
+      this.#affect(affected === "all" ? this.#store.serviceKeys() : affected);
     } else {
       this.#deviceAddresses = item.addresses;
       this.#affect(this.#compiler.setDeviceAddresses(new Set(item.addresses)));
@@ -189,10 +218,22 @@ class World {
     return referenceLines({
       node: NODE,
       zone,
+      primaryAddresses: this.#addresses,
+      podRanges: POD_RANGES,
+      serviceRanges: this.#serviceRanges,
       deviceAddresses: this.#deviceAddresses,
       services: [...this.#services.values()],
       slices: [...this.#slices.values()],
     });
+  }
+
+  #takeNode(zone: string, addresses: readonly string[]): void {
+    this.#zone = zone;
+    this.#addresses = addresses;
+    const labels = zone === "" ? {} : { "topology.kubernetes.io/zone": zone };
+    const status = { addresses: addresses.map((address) => ({ type: "InternalIP", address })) };
+    const { object } = decodeNode({ metadata: { name: NODE, labels }, status });
+    this.#affect(this.#compiler.setFacts(nodeFacts({ nodeName: NODE, bindAddress: "" }, object)));
   }
 
   #takeService(object: PlainService, gone: boolean): void {
@@ -213,6 +254,12 @@ class World {
   }
 }
 
+function cidr(text: string): Cidr {
+  const parsed = parseCidr(text);
+  if (parsed === null) throw new Error(`${text} is no prefix`);
+  return parsed;
+}
+
 test(`${HISTORIES} histories end as the reference model says`, { timeout: 300_000 }, () => {
   const seen = new Set<string>();
   let decidedByZone = 0;
@@ -228,7 +275,7 @@ test(`${HISTORIES} histories end as the reference model says`, { timeout: 300_00
 
       for (const line of wanted)
         for (const word of line.split(" ").slice(3))
-          seen.add(word.replace(/=.*(reject|drop)$/, "=$1").replace(/=[\d[].*/, "=…"));
+          seen.add(word.replace(/=.*(reject|drop)$/, "=$1").replace(/=([\d[]|host|pods|fd).*/, "=…"));
     }),
     { numRuns: HISTORIES },
   );
@@ -246,5 +293,6 @@ test(`${HISTORIES} histories end as the reference model says`, { timeout: 300_00
     "local=drop",
     "local=reject",
     "local=…",
+    "ranges=…",
   ]);
 });
