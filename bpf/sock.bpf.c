@@ -118,6 +118,15 @@ static __always_inline int sock_leave(struct bpf_sock_addr *ctx, bool v6, struct
 	return SOCK_ALLOW;
 }
 
+/* A call that was let go where it was called to. */
+static __always_inline int sock_connect_as_called(struct bpf_sock_addr *ctx, bool v6,
+						  struct scratch *scratch)
+{
+	if (sock_is_udp(ctx))
+		sock_disconnect(ctx, scratch);
+	return sock_leave(ctx, v6, scratch);
+}
+
 static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct lb_choice choice = {.verdict = LB_NONE};
@@ -127,23 +136,21 @@ static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 
 	if (READ_ONCE(ctx->protocol) == IPPROTO_TCP)
 		record_drop(&scratch, sock_owner(ctx));
-	else if (sock_is_udp(ctx))
-		sock_disconnect(ctx, &scratch);
-	else
+	else if (!sock_is_udp(ctx))
 		return SOCK_ALLOW;
 	frontend = sock_find(ctx, v6, &scratch);
 	if (frontend && sock_is_outside(ctx, v6, false, frontend))
 		choice.verdict = LB_DROP;
 	else if (frontend)
 		choice = sock_choose(ctx, &scratch, frontend);
+	/* A UDP socket stays connected to whom it was. */
 	if (choice.verdict == LB_REJECT)
 		return sock_reject(&scratch, STAT_CONNECT_REJECT);
 	if (choice.verdict == LB_DROP)
 		stat_count(&scratch, STAT_CONNECT_DROP);
-	if (choice.verdict != LB_FORWARD)
-		return sock_leave(ctx, v6, &scratch);
-	if (sock_is_stuck(&scratch, sock_source(ctx, v6, false), choice.id))
-		return sock_leave(ctx, v6, &scratch);
+	if (choice.verdict != LB_FORWARD ||
+	    sock_is_stuck(&scratch, sock_source(ctx, v6, false), choice.id))
+		return sock_connect_as_called(ctx, v6, &scratch);
 	if (sock_is_udp(ctx)) {
 		struct peer_name name = sock_name(ctx, v6);
 

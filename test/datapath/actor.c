@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MAX_SOCKETS 4096
@@ -101,13 +102,15 @@ static int wait_for(int fd, short event)
 }
 
 #include "actor-datagram.h"
+#include "actor-storm.h"
 
 static void make_socket(void)
 {
 	int type = strcmp(words[2], "udp") ? SOCK_STREAM : SOCK_DGRAM;
 	int family = words[3][0] == '6' ? AF_INET6 : AF_INET;
+	int protocol = strcmp(words[2], "mptcp") ? 0 : IPPROTO_MPTCP;
 
-	*fd_of(1) = socket(family, type | SOCK_CLOEXEC, 0);
+	*fd_of(1) = socket(family, type | SOCK_CLOEXEC, protocol);
 	outcome(*fd_of(1));
 }
 
@@ -197,6 +200,20 @@ static void show_cookie(int option)
 	if (option != SO_COOKIE)
 		close(fd);
 	printf("ok %llu\n", cookie);
+}
+
+/* Waits until each of these sockets has an error, and takes it. */
+static void wait_for_errors(void)
+{
+	int first = atoi(words[1]), last = atoi(words[2]), error = 0;
+	socklen_t size = sizeof(error);
+
+	for (int n = first; n <= last; n++) {
+		if (wait_for(fds[n], POLLERR) < 0)
+			return outcome(-1);
+		getsockopt(fds[n], SOL_SOCKET, SO_ERROR, &error, &size);
+	}
+	ok();
 }
 
 /* Sends the socket to ourselves over a UNIX socket: another descriptor of the same socket. */
@@ -340,6 +357,10 @@ static void run_command(void)
 		close_socket();
 	else if (!strcmp(command, "serve"))
 		serve();
+	else if (!strcmp(command, "ended"))
+		wait_for_errors();
+	else if (!strcmp(command, "storm"))
+		storm();
 	else
 		exit(2);
 }

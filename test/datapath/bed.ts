@@ -50,7 +50,8 @@ export class Bed {
   readonly cgroup: string;
   readonly #prefix = `ptdp-${process.pid}-${Bed.#made++}`;
   readonly #directory = mkdtempSync(join(tmpdir(), "ptdp-"));
-  readonly #program = buildActor(this.#directory);
+  /** Of actors. */
+  readonly program = buildActor(this.#directory);
   readonly #actors: Actor[] = [];
   readonly #links: BpfLink[] = [];
   #object: BpfObject | null = null;
@@ -136,7 +137,7 @@ export class Bed {
   }
 
   #start(place: Place, cgroup: string | null): Actor {
-    const actor = new Actor({ program: this.#program, netns: `${this.#prefix}-${place}`, cgroup });
+    const actor = new Actor({ program: this.program, netns: `${this.#prefix}-${place}`, cgroup });
     this.#actors.push(actor);
     return actor;
   }

@@ -247,12 +247,16 @@ describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
     expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
   });
 
-  test("a connect() that is refused ends the record of the one before: the last call counts", async () => {
+  test("a connect() that is refused leaves the socket where it was, and its names", async () => {
     bed.table.setCluster(service(), [0]);
     await client.do(`connect 1 ${vip} 53`);
+    expect(await client.ask(`connect 1 ${vip} 54`)).toBe("ECONNREFUSED");
+    expect(await client.do("peer 1")).toBe(`${vip} 53`);
+    expect(await client.do("send 1 x", "recvfrom 1")).toBe(`a:x ${vip} 53`);
     expect(await exchange(other)).toBe(`a:x ${other} 53`);
     expect(await client.ask(`connect 1 ${vip} 54`)).toBe("ECONNREFUSED");
     expect(await exchange(vip)).toBe(`a:x ${vip} 53`);
+    expect(await client.do("peer 1")).toBe(`${vip} 53`);
   });
 
   test("sendto() on a socket connected to the endpoint itself: the peer stays the endpoint", async () => {
