@@ -77,7 +77,7 @@ function bpffs(dir: string): Finding {
     ...base,
     result: "refused",
     found,
-    mend: `mount -t bpf -o mode=0700 bpf ${dir}, or name another one (--bpffs)`,
+    mend: `${type === "missing" ? `mkdir -p ${dir} && ` : ""}mount -t bpf -o mode=0700 bpf ${dir}, or name another one (--bpffs)`,
   };
 }
 
@@ -108,7 +108,8 @@ const isCgroup2 = ({ dir }: CgroupChoice): boolean => fileSystem(dir) === "cgrou
 function cgroup2(choice: CgroupChoice | null, named: boolean): Finding {
   const base = { check: "cgroup", why: "the programs run for the processes below one cgroup v2 directory" };
   if (choice === null) {
-    const mend = "mount -t cgroup2 none /run/portolan/cgroup, and name it (--cgroup)";
+    const dir = "/run/portolan/cgroup";
+    const mend = `mkdir -p ${dir} && mount -t cgroup2 none ${dir}, and name it (--cgroup)`;
     return { ...base, result: "refused", found: "no cgroup v2 is mounted", mend };
   }
   if (!isCgroup2(choice)) {

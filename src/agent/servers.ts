@@ -20,6 +20,7 @@ import { type ServiceCheck, ServiceHealth } from "../health/service-health.ts";
 import { type Cidr, cidrContains, familyOf, familyOfText, formatAddress } from "../model/address.ts";
 import type { StoreView } from "../model/store.ts";
 import type { Family, Node, ServiceKey } from "../model/types.ts";
+import { NodeError } from "../node/node-error.ts";
 import { EventRecorder, type Write } from "../observe/event-recorder.ts";
 import { type EventSink, type EventText, type Regarding, silent } from "../observe/events.ts";
 import { setVerbosity } from "./log.ts";
@@ -108,14 +109,14 @@ export class Servers implements EventSink {
 
   /**
    * Opens both servers, and says that the agent starts. A port that is taken is tried again, or, with
-   * bindAddressHardFail, a reason to end: throws.
+   * bindAddressHardFail, a reason to end: throws NodeError.
    */
   async open(): Promise<void> {
     const { config } = this.#options;
     this.watch.started();
     const failures = await Promise.all([this.#standing.health?.open() ?? null, this.#standing.metrics.open()]);
     const failure = failures.find((error) => error !== null);
-    if (failure !== undefined && config.bindAddressHardFail) throw failure;
+    if (failure !== undefined && config.bindAddressHardFail) throw new NodeError(failure.message);
     this.event({ regarding: this.#node, type: "Normal", reason: "Starting", action: "StartKubeProxy" });
   }
 

@@ -104,7 +104,8 @@ test("bindAddressHardFail: a port that is taken ends the agent with status 1", a
   await hold(METRICS);
   const agent = bed.run([configured({ bindAddressHardFail: true })]);
   expect(await agent.exited).toEqual({ code: 1, signal: null });
-  expect(agent.log()).toContain("listen tcp 127.0.0.1:10249: bind: address already in use");
+  expect(agent.log()).toContain("portolan: listen tcp 127.0.0.1:10249: bind: address already in use\n");
+  expect(agent.log()).not.toContain("    at ");
 });
 
 const balanced = (port: number, more: object = {}): object => ({
