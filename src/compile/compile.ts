@@ -20,7 +20,7 @@ import { Dependents } from "./dependents.ts";
 import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
 import { type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
 import { type AcceptedSlice, acceptEndpoints, type ServiceNetworks } from "./hygiene.ts";
-import { ServiceAddresses } from "./service-addresses.ts";
+import { type MovedAddresses, ServiceAddresses } from "./service-addresses.ts";
 import { unitRanges } from "./source-ranges.ts";
 import { type Frontend, type Unit, type UnitDelta, type UnitRanges, unitKey, unitName } from "./unit.ts";
 
@@ -39,6 +39,12 @@ export interface CompileContext {
 export interface CompiledService {
   readonly units: readonly Unit[];
   readonly problems: readonly Problem[];
+}
+
+/** What it means to others that a Service claims something else. */
+interface Effects {
+  readonly affected: Set<ServiceKey>;
+  readonly moved: MovedAddresses;
 }
 
 /** Of one Service. */
@@ -158,7 +164,9 @@ export class Compiler {
   update(view: StoreView, dirty: Iterable<ServiceKey> | "all"): UnitDelta {
     const keys = new Set(dirty === "all" ? [...view.serviceKeys(), ...this.#units.keys()] : dirty);
     const affected = new Set<ServiceKey>();
-    for (const key of keys) this.#register(key, view, affected);
+    const moved: MovedAddresses = new Map();
+    for (const key of keys) this.#register(key, view, { affected, moved });
+    this.#addresses.addServicesWith(moved, (key) => view.slicesOf(key), affected);
     for (const key of affected) keys.add(key);
     const upserted: Unit[] = [];
     const removed: string[] = [];
@@ -220,12 +228,12 @@ export class Compiler {
   }
 
   /** Makes known what the Service takes from others: its claims and its ClusterIPs. */
-  #register(key: ServiceKey, view: StoreView, affected: Set<ServiceKey>): void {
+  #register(key: ServiceKey, view: StoreView, { affected, moved }: Effects): void {
     const service = view.getService(key);
     const offer = service === undefined ? undefined : offerFrontends(service, this.#options, this.#facts);
     const claims = offer?.ports.flatMap((port) => port.candidates).map((candidate) => candidate.claim) ?? [];
     this.#claims.set({ key, createdMs: service?.createdMs ?? 0, claims }, affected);
-    this.#addresses.setClusterIps(key, service?.clusterIps ?? [], (other) => view.slicesOf(other), affected);
+    this.#addresses.setClusterIps(key, service?.clusterIps ?? [], moved);
   }
 
   #compile(key: ServiceKey, view: StoreView): CompiledService {

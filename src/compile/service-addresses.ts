@@ -2,19 +2,15 @@
 // Whose ClusterIP is an address, and which Services have an endpoint with it? Answers both in O(1) as long as pods and
 // ClusterIPs live in different networks, and keeps one entry a Service and network, not one an endpoint.
 
-import {
-  ADDRESS_BYTES,
-  type AddressKey,
-  addressBytes,
-  addressKey,
-  compareAddresses,
-  parseAddress,
-} from "../model/address.ts";
+import { ADDRESS_BYTES, type AddressKey, addressBytes, addressKey, parseAddress } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
 import { type Few, fewOf, listOf } from "../model/few.ts";
 import type { EndpointSlice, ServiceKey } from "../model/types.ts";
 
 type SlicesOf = (key: ServiceKey) => readonly EndpointSlice[];
+
+/** Addresses that became a ClusterIP or ceased to be, by the network they are filed under. */
+export type MovedAddresses = Map<AddressKey, Set<AddressKey>>;
 
 /** Bytes of the networks endpoints are filed under: ::ffff:a.b/112, and /48 in IPv6. */
 const NETWORK_BYTES = { 4: 14, 6: 6 } as const;
@@ -24,6 +20,7 @@ export class ServiceAddresses {
   readonly #owners = new Map<AddressKey, Few<ServiceKey>>();
   readonly #networks = new Map<ServiceKey, Few<AddressKey>>();
   readonly #servicesByNetwork = new Map<AddressKey, Set<ServiceKey>>();
+  readonly #scratch = new Uint8Array(ADDRESS_BYTES);
 
   /** Whether some Service has the ClusterIP at bytes[offset]. */
   isClusterIp(bytes: Uint8Array, offset: number): boolean {
@@ -36,8 +33,8 @@ export class ServiceAddresses {
     return parseAddress(address, bytes) === 0 ? [] : listOf(this.#owners.get(addressKey(bytes)));
   }
 
-  /** Sets the ClusterIPs of one Service; adds to `affected` the Services with an endpoint that became one or ceases to be. */
-  setClusterIps(key: ServiceKey, after: readonly string[], slicesOf: SlicesOf, affected: Set<ServiceKey>): void {
+  /** Sets the ClusterIPs of one Service; adds to `moved` the addresses that became one or ceased to be. */
+  setClusterIps(key: ServiceKey, after: readonly string[], moved: MovedAddresses): void {
     const before = this.#clusterIps.get(key) ?? [];
     if (sameItems(before, after)) return;
     if (after.length === 0) this.#clusterIps.delete(key);
@@ -50,7 +47,19 @@ export class ServiceAddresses {
       const now = after.includes(address) ? others.concat(key) : others;
       if (now.length === 0) this.#owners.delete(at);
       else this.#owners.set(at, fewOf(now));
-      if ((owners.length === 0) !== (now.length === 0)) this.#addServicesWith(bytes, slicesOf, affected);
+      if ((owners.length === 0) !== (now.length === 0)) addTo(moved, networkKey(bytes, 0, this.#scratch), at);
+    }
+  }
+
+  /**
+   * Adds to `affected` the Services with an endpoint at one of these addresses. Where pods and ClusterIPs share a network
+   * every endpoint in it is looked at: once, however many addresses there are.
+   */
+  addServicesWith(moved: MovedAddresses, slicesOf: SlicesOf, affected: Set<ServiceKey>): void {
+    for (const [network, addresses] of moved) {
+      for (const key of this.#servicesByNetwork.get(network) ?? []) {
+        if (!affected.has(key) && slicesOf(key).some((slice) => hasOneOf(slice, addresses))) affected.add(key);
+      }
     }
   }
 
@@ -71,12 +80,6 @@ export class ServiceAddresses {
     }
     if (after.length === 0) this.#networks.delete(key);
     else this.#networks.set(key, fewOf(after));
-  }
-
-  #addServicesWith(address: Uint8Array, slicesOf: SlicesOf, affected: Set<ServiceKey>): void {
-    for (const key of this.#servicesByNetwork.get(networkKey(address, 0, new Uint8Array(ADDRESS_BYTES))) ?? []) {
-      if (!affected.has(key) && slicesOf(key).some((slice) => hasAddress(slice, address))) affected.add(key);
-    }
   }
 }
 
@@ -100,9 +103,13 @@ function networkKey(bytes: Uint8Array, offset: number, scratch: Uint8Array): Add
   return addressKey(scratch);
 }
 
-function hasAddress(slice: EndpointSlice, address: Uint8Array): boolean {
-  for (let i = 0; i < slice.count; i++) {
-    if (compareAddresses(slice.addresses, ADDRESS_BYTES * i, address, 0) === 0) return true;
-  }
+function hasOneOf(slice: EndpointSlice, addresses: ReadonlySet<AddressKey>): boolean {
+  for (let i = 0; i < slice.count; i++) if (addresses.has(addressKey(slice.addresses, ADDRESS_BYTES * i))) return true;
   return false;
+}
+
+function addTo(moved: MovedAddresses, network: AddressKey, address: AddressKey): void {
+  const addresses = moved.get(network);
+  if (addresses === undefined) moved.set(network, new Set([address]));
+  else addresses.add(address);
 }

@@ -3,7 +3,7 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { ServiceAddresses } from "../../../src/compile/service-addresses.ts";
+import { type MovedAddresses, ServiceAddresses } from "../../../src/compile/service-addresses.ts";
 import { addressBytes, formatAddress } from "../../../src/model/address.ts";
 import type { EndpointSlice } from "../../../src/model/types.ts";
 import { slice } from "./objects.ts";
@@ -35,7 +35,9 @@ test("owners, ClusterIPs and affected Services are those of the lists", () => {
         ips.set(key, addresses);
         const after = new Set([...ips.values()].flat());
         const affected = new Set<string>();
-        index.setClusterIps(key, addresses, (other) => endpoints.get(other) ?? [], affected);
+        const moved: MovedAddresses = new Map();
+        index.setClusterIps(key, addresses, moved);
+        index.addServicesWith(moved, (other) => endpoints.get(other) ?? [], affected);
         const changed = ADDRESSES.filter((address) => before.has(address) !== after.has(address));
         const concerned = KEYS.filter((other) =>
           endpoints.get(other)?.some((item) => changed.includes(formatAddress(item.addresses))),
@@ -63,9 +65,25 @@ test("only the slices of Services in the address' network are looked at", () => 
   };
   index.setEndpoints("default/s-8", [slice("s", "x", ["10.108.0.1"])]);
   index.setEndpoints("default/s-9", []);
-  index.setClusterIps("default/new", ["10.200.0.1", "10.8.0.1", "10.9.0.1"], slicesOf, new Set());
-  index.setClusterIps("default/other", ["10.7.3.3"], slicesOf, new Set());
+  const moved: MovedAddresses = new Map();
+  index.setClusterIps("default/new", ["10.200.0.1", "10.8.0.1", "10.9.0.1"], moved);
+  index.setClusterIps("default/other", ["10.7.3.3"], moved);
+  index.addServicesWith(moved, slicesOf, new Set());
   expect(asked).toEqual(["default/s-7"]);
+});
+
+test("and once, however many ClusterIPs come into a network of pods", () => {
+  const index = new ServiceAddresses();
+  for (let i = 0; i < 100; i++) index.setEndpoints(`default/s-${i}`, [slice("s", "x", [`2001:db8:42::${i}`])]);
+  let asked = 0;
+  const slicesOf = (): readonly EndpointSlice[] => {
+    asked++;
+    return [];
+  };
+  const moved: MovedAddresses = new Map();
+  for (let i = 0; i < 100; i++) index.setClusterIps(`default/s-${i}`, [`2001:db8:42:1::${i}`], moved);
+  index.addServicesWith(moved, slicesOf, new Set());
+  expect(asked).toBe(100);
 });
 
 test("what is no address has no owner", () => {
