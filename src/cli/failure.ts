@@ -31,10 +31,16 @@ export function describeFailure(error: unknown): { readonly text: string; readon
     return { text: `portolan: refused:\n${lines.join("\n")}`, status: EXIT.REFUSED };
   }
   if (TOLD.some((kind) => error instanceof kind)) {
-    return { text: `portolan: ${(error as Error).message}`, status: EXIT.FAILED };
+    return { text: `portolan: ${(error as Error).message}${hintFor(error)}`, status: EXIT.FAILED };
   }
   if (error instanceof Error && "code" in error && "syscall" in error) {
-    return { text: `portolan: ${error.message}`, status: EXIT.FAILED };
+    return { text: `portolan: ${error.message}${hintFor(error)}`, status: EXIT.FAILED };
   }
   return { text: `portolan: ${error instanceof Error ? (error.stack ?? error.message) : error}`, status: EXIT.FAILED };
+}
+
+/** What nearly always mends it. */
+function hintFor(error: unknown): string {
+  const { code } = error as { readonly code?: unknown };
+  return (code === "EACCES" || code === "EPERM") && process.getuid?.() !== 0 ? ": run it as root" : "";
 }
