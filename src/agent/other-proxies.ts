@@ -26,10 +26,11 @@ export interface Own {
 
 /** `cgroup` null leaves out what is attached to it. */
 export function otherProxies(cgroup: string | null, own: Own): Finding[] {
-  const ours = own.programs;
-  const running = [...kubeProxy(healthPortTaken() && !own.running), ...(cgroup === null ? [] : onCgroup(cgroup, ours))];
+  const proxies = kubeProxy(healthPortTaken() && !own.running);
+  const running = [...proxies, ...(cgroup === null ? [] : onCgroup(cgroup, own.programs))];
   const none: Finding = { check: "other proxies", result: "ok", found: "none is running", why: TWO, mend: null };
-  return [...(running.length === 0 ? [none] : running), ...remains()];
+  // The rules of a proxy that runs are in use: nobody is to be told to delete them.
+  return [...(running.length === 0 ? [none] : running), ...(proxies.length === 0 ? remains() : [])];
 }
 
 function kubeProxy(portTaken: boolean): Finding[] {
