@@ -34,6 +34,8 @@ export class NodeView {
   readonly #hasPodCidrs = Promise.withResolvers<void>();
   #node: Node | null = null;
   #facts: NodeFacts;
+  /** What wait() waits for, since when on the monotonic clock, and for how long at most. */
+  #wanted: { readonly what: string; readonly sinceMs: number; readonly ms: number } | null = null;
 
   constructor(options: NodeViewOptions) {
     this.#options = options;
@@ -42,6 +44,13 @@ export class NodeView {
 
   get facts(): NodeFacts {
     return this.#facts;
+  }
+
+  /** What wait() waits for at the moment, in words; null: nothing. */
+  get waitsFor(): string | null {
+    if (this.#wanted === null) return null;
+    const { what, sinceMs, ms } = this.#wanted;
+    return `${what}, for ${Math.round((performance.now() - sinceMs) / 1_000)} s of ${ms / 1_000} s`;
   }
 
   /** What the source says of it; null: it is gone. */
@@ -73,19 +82,31 @@ export class NodeView {
    * Throws NodeError if those do not come. Rejects with the reason of `stop`.
    */
   async wait(stop: AbortSignal): Promise<void> {
-    const { nodeName: node, log, hasHeard, waitMs = WAIT_MS } = this.#options;
-    const quietMs = Math.min(QUIET_MS, waitMs.address / 2);
-    let addressed = await within(this.#addressed.promise, quietMs, stop);
-    if (!addressed) {
-      log.info({ node, seconds: waitMs.address / 1_000 }, "waiting for the Node object of this name, and its address");
-      addressed = await within(this.#addressed.promise, waitMs.address - quietMs, stop);
+    try {
+      await this.#waitForAddress(stop);
+      if (this.#isNodeCidrMode) await this.#waitForPodCidrs(stop);
+    } finally {
+      this.#wanted = null;
     }
-    if (!addressed) {
-      log.warn({ node, seconds: waitMs.address / 1_000 }, "no Node object with an address: going on without");
-    }
-    while (this.#isNodeCidrMode) {
+  }
+
+  async #waitForAddress(stop: AbortSignal): Promise<void> {
+    const { nodeName: node, log, waitMs: { address: ms } = WAIT_MS } = this.#options;
+    const what = `the Node object ${node}, and its address`;
+    this.#wanted = { what, sinceMs: performance.now(), ms };
+    const quietMs = Math.min(QUIET_MS, ms / 2);
+    if (await within(this.#addressed.promise, quietMs, stop)) return;
+    log.info({ node, seconds: ms / 1_000 }, "waiting for the Node object of this name, and its address");
+    if (await within(this.#addressed.promise, ms - quietMs, stop)) return;
+    log.warn({ node, seconds: ms / 1_000 }, "no Node object with an address: going on without");
+  }
+
+  async #waitForPodCidrs(stop: AbortSignal): Promise<void> {
+    const { nodeName: node, hasHeard, waitMs: { podCidrs: ms } = WAIT_MS } = this.#options;
+    for (;;) {
       const heard = hasHeard();
-      if (await within(this.#hasPodCidrs.promise, waitMs.podCidrs, stop)) return;
+      this.#wanted = { what: `podCIDRs of the Node ${node}`, sinceMs: performance.now(), ms };
+      if (await within(this.#hasPodCidrs.promise, ms, stop)) return;
       if (heard) throw new NodeError(`Node ${node} has no podCIDRs, which detectLocalMode NodeCIDR needs`);
     }
   }

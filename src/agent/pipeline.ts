@@ -305,6 +305,7 @@ export class Pipeline {
       startedAt: new Date(startedMs).toISOString(),
       uptimeSec: (Date.now() - startedMs) / 1_000,
       synced: this.#loop.isSynced,
+      waitsFor: this.#loop.isSynced ? null : (this.#node.waitsFor ?? "Services and EndpointSlices"),
       syncSec: this.#syncSec,
       paths: { bpffs: config.bpffs, cgroup, runDir: config.runDir, stateDir: config.stateDir },
       source: { ...said, lastHeardSecAgo, awaySince: this.#sourceLog.awaySince },

@@ -10,6 +10,9 @@ import type { LatencyReport } from "./latency.ts";
 import type { LoopDelayReport } from "./loop-delay.ts";
 import type { ServerAddresses } from "./servers.ts";
 
+/** "Unauthorized" of 401, "Forbidden" of 403. */
+export const denialOf = (status: number): string => (status === 401 ? "Unauthorized" : "Forbidden");
+
 export interface AgentReport {
   readonly pid: number;
   readonly version: string;
@@ -19,6 +22,8 @@ export interface AgentReport {
   readonly uptimeSec: number;
   /** Objects have come once and are programmed. */
   readonly synced: boolean;
+  /** What is still to come before that, in words; null once it is. */
+  readonly waitsFor: string | null;
   /** Seconds from the start to that; null before. */
   readonly syncSec: number | null;
   readonly paths: {

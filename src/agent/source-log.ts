@@ -5,6 +5,7 @@
 import type { Logger } from "pino";
 import type { MassDeletionNotice, ReflectorWatcher } from "../source/reflector.ts";
 import type { SourceStatus } from "../source/source.ts";
+import { denialOf } from "./report.ts";
 
 /** Names said in one line of the log. */
 const MAX_NAMED = 10;
@@ -13,6 +14,7 @@ export class SourceLog {
   readonly #log: Logger;
   readonly #pinnedUnits: number;
   #awaySinceMs = 0;
+  #denied: number | null = null;
   #refuses = false;
 
   /** `pinnedUnits`: what was found in the maps at the start. */
@@ -40,24 +42,31 @@ export class SourceLog {
     else this.#log.info({ peer }, "nothing is refused by the API server any more");
   }
 
-  #observeAbsence({ source, state, peer, reason }: SourceStatus): void {
+  #observeAbsence(status: SourceStatus): void {
+    const { source, state, peer, reason, denied } = status;
     const away = reason !== null && state !== "synced";
-    if (away === this.#awaySinceMs > 0) return;
     // Between two tries the reason is gone for a moment: only a source that is synced is back.
-    if (!away && state !== "synced") return;
+    if (!away && (state !== "synced" || this.#awaySinceMs === 0)) return;
+    if (away && this.#awaySinceMs > 0 && denied === this.#denied) return;
     const seconds = Math.round((Date.now() - this.#awaySinceMs) / 1_000);
-    this.#awaySinceMs = away ? Date.now() : 0;
+    this.#denied = denied;
+    if (!away) this.#awaySinceMs = 0;
+    else if (this.#awaySinceMs === 0) this.#awaySinceMs = Date.now();
     if (!away) this.#log.info({ source, peer, seconds }, "the source is back");
-    else if (state === "starting" && this.#pinnedUnits > 0)
-      this.#log.warn(
-        { source, reason, since: this.awaySince, units: this.#pinnedUnits },
-        "the source is away: serving what was pinned by the agent before, and it is tried again",
-      );
     else
-      this.#log.warn(
-        { source, peer, reason, since: this.awaySince },
-        "the source is away; what is programmed stays, and it is tried again",
-      );
+      this.#log.warn({ source, peer, reason, since: this.awaySince, ...this.#serving(status) }, this.#trouble(status));
+  }
+
+  /** What a start without a source goes on with. */
+  #serving({ state }: SourceStatus): { readonly units?: number } {
+    return state === "starting" && this.#pinnedUnits > 0 ? { units: this.#pinnedUnits } : {};
+  }
+
+  #trouble(status: SourceStatus): string {
+    const what = status.denied === null ? "the source is away" : `the API server refuses: ${denialOf(status.denied)}`;
+    return "units" in this.#serving(status)
+      ? `${what}: serving what was pinned by the agent before, and it is tried again`
+      : `${what}; what is programmed stays, and it is tried again`;
   }
 }
 

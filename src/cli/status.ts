@@ -2,7 +2,7 @@
 // portolan status: is the agent alive and in sync, is the datapath in place, what is wrong.
 
 import { styleText } from "node:util";
-import type { AgentReport } from "../agent/report.ts";
+import { type AgentReport, denialOf } from "../agent/report.ts";
 import { type HookStatus, hookStatus } from "../datapath/programs.ts";
 import { readUnits } from "../program/recover.ts";
 import { isPinned, openMaps, openView, type View } from "./pinned.ts";
@@ -84,11 +84,14 @@ function agentLine({ agent, whose }: View): string {
 function agentLines(agent: AgentReport): [string, string][] {
   const { source, objects, latency, programmer, audit } = agent;
   const from = source.peer === null || source.source.includes(source.peer) ? "" : ` (${source.peer})`;
+  const pinned =
+    programmer.recovered > 0 ? `serving what was pinned, ${programmer.recovered} units` : "nothing was pinned";
   const synced = agent.synced
     ? `${objects.services} Services, ${objects.endpoints} endpoints; first after ${agent.syncSec?.toFixed(2)} s`
-    : `not yet: ${programmer.recovered > 0 ? `serving what was pinned, ${programmer.recovered} units` : "nothing was pinned"}`;
+    : `not yet: waiting for ${agent.waitsFor}; ${pinned}`;
   const whose = source.source === "kubernetes" ? "API server" : "folder";
-  const away = source.awaySince === null ? "" : `; ${whose} unreachable since ${source.awaySince}`;
+  const trouble = source.denied === null ? "unreachable" : `refuses (${denialOf(source.denied)})`;
+  const away = source.awaySince === null ? "" : `; ${whose} ${trouble} since ${source.awaySince}`;
   const reason = source.reason === null ? "" : `, ${source.reason}`;
   const lines: [string, string][] = [
     ["source", `${source.source}${from}: ${source.state}${reason}${away}`],

@@ -5,7 +5,14 @@
 import { readFileSync, statSync } from "node:fs";
 import { reasonOf, SourceConfigError } from "./config-error.ts";
 import { ExecPlugIn, type LoginOptions } from "./exec-plug-in.ts";
-import { defaultKubeconfig, type Kubeconfig, readKubeconfig, serviceAccount } from "./kubeconfig.ts";
+import {
+  defaultKubeconfig,
+  isPod,
+  type Kubeconfig,
+  noKubeconfig,
+  readKubeconfig,
+  withoutKubeconfig,
+} from "./kubeconfig.ts";
 
 /** What one request needs to log in. */
 export interface Login {
@@ -43,28 +50,34 @@ export class Credentials {
     this.#config = config;
     this.#signature = signature;
     this.server = config.server;
-    this.inCluster = file === null;
+    this.inCluster = file === null && config.tokenFile !== null;
   }
 
   /**
-   * `kubeconfig` null: $KUBECONFIG, else the pod's service account, else ~/.kube/config. Throws SourceConfigError
-   * naming the file and the reason if there is none, or if it or a file it names cannot be used.
+   * `kubeconfig` null: $KUBECONFIG, else the pod's service account, else ~/.kube/config, else the first of `servers`
+   * without any login; so it is with a kubeconfig that chooses no context. Throws SourceConfigError naming the file and
+   * the reason if there is none of all, or if it or a file it names cannot be used.
    */
-  static async load(kubeconfig: string | null, env: NodeJS.ProcessEnv = process.env): Promise<Credentials> {
+  static async load(
+    kubeconfig: string | null,
+    { env = process.env, servers = [] }: { env?: NodeJS.ProcessEnv; servers?: readonly string[] } = {},
+  ): Promise<Credentials> {
     const file = kubeconfig ?? defaultKubeconfig(env);
+    let origin = file === null ? "" : `kubeconfig ${file}: `;
     try {
       // The signature before the content: a change in between is then seen at the next look.
       const signature = file === null ? "" : signatureOf(file);
-      const config = file === null ? serviceAccount(env) : await readKubeconfig(file);
-      const credentials = new Credentials(file, config, signature);
+      const read = file === null ? null : await readKubeconfig(file);
+      if (read === null && isPod(env)) origin = "service account: ";
+      const config = read ?? withoutKubeconfig(env, servers[0]);
+      if (config === null) throw new Error(file === null ? noKubeconfig(env) : "chooses no context (current-context)");
+      const credentials = new Credentials(read === null ? null : file, config, signature);
       credentials.#files();
       return credentials;
     } catch (error) {
       const path = (error as NodeJS.ErrnoException).path;
       const named = path === undefined || path === file ? "" : `${path} `;
-      throw new SourceConfigError(
-        `${file === null ? "service account" : `kubeconfig ${file}`}: ${named}${reasonOf(error)}`,
-      );
+      throw new SourceConfigError(`${origin}${named}${reasonOf(error)}`);
     }
   }
 
@@ -96,7 +109,7 @@ export class Credentials {
     const signature = signatureOf(this.#file);
     if (signature === this.#signature) return;
     try {
-      this.#config = await readKubeconfig(this.#file);
+      this.#config = (await readKubeconfig(this.#file)) ?? this.#config;
       this.#signature = signature;
       this.#exec.forget();
     } catch {

@@ -29,24 +29,37 @@ export interface Kubeconfig {
 const accountDir = (env: NodeJS.ProcessEnv): string =>
   env["PORTOLAN_SERVICE_ACCOUNT"] || "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/** The file to use when none was named: $KUBECONFIG, null for the pod's service account, ~/.kube/config. */
+/** The file to use when none was named: $KUBECONFIG, or ~/.kube/config outside of a pod; null if there is neither. */
 export function defaultKubeconfig(env: NodeJS.ProcessEnv): string | null {
   const listed = env["KUBECONFIG"]?.split(":").find((file) => file !== "");
   if (listed !== undefined) return listed;
-  if (env["KUBERNETES_SERVICE_HOST"] && exists(`${accountDir(env)}/token`)) return null;
-  const home = resolve(env["HOME"] ?? "/root", ".kube/config");
-  if (exists(home)) return home;
-  throw new SourceConfigError(
-    `no kubeconfig: none was given, KUBECONFIG is not set, this is no pod with a service account, ${home} does not exist`,
-  );
+  const home = homeKubeconfig(env);
+  return !isPod(env) && exists(home) ? home : null;
 }
+
+const homeKubeconfig = (env: NodeJS.ProcessEnv): string => resolve(env["HOME"] ?? "/root", ".kube/config");
+
+export const isPod = (env: NodeJS.ProcessEnv): boolean =>
+  Boolean(env["KUBERNETES_SERVICE_HOST"]) && exists(`${accountDir(env)}/token`);
+
+/** Where no kubeconfig says anything: the pod's service account, else a server that was named, without any login; else null. */
+export function withoutKubeconfig(env: NodeJS.ProcessEnv, server: string | undefined): Kubeconfig | null {
+  if (isPod(env)) return serviceAccount(env);
+  if (server === undefined) return null;
+  const cluster = { name: "named", server: checkedServer(server), skipTLSVerify: false };
+  return { server: cluster.server, cluster, user: { name: "" }, tokenFile: null };
+}
+
+/** Why there is none. */
+export const noKubeconfig = (env: NodeJS.ProcessEnv): string =>
+  `no kubeconfig: none was given, KUBECONFIG is not set, this is no pod with a service account, ${homeKubeconfig(env)} does not exist`;
 
 function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** The pod's service account and the API server's Service address from the environment. */
-export function serviceAccount(env: NodeJS.ProcessEnv): Kubeconfig {
+function serviceAccount(env: NodeJS.ProcessEnv): Kubeconfig {
   const host = env["KUBERNETES_SERVICE_HOST"] ?? "";
   const port = env["KUBERNETES_SERVICE_PORT"] ?? "443";
   const server = checkedServer(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`);
@@ -55,14 +68,14 @@ export function serviceAccount(env: NodeJS.ProcessEnv): Kubeconfig {
   return { server, cluster, user: { name: "in-cluster" }, tokenFile: `${dir}/token` };
 }
 
-/** Throws an Error whose message says what is wrong with the file, without naming it. */
-export async function readKubeconfig(file: string): Promise<Kubeconfig> {
+/** Null if it chooses no context. Throws an Error whose message says what is wrong with the file, without naming it. */
+export async function readKubeconfig(file: string): Promise<Kubeconfig | null> {
   const root = await parse(readFileSync(file, "utf8"));
   const directory = dirname(resolve(file));
   const name = member(root, "current-context");
+  if (name === undefined || name === "") return null;
   const context = newContexts(member(root, "contexts")).find((entry) => entry.name === name);
-  if (context === undefined)
-    throw new Error(`current-context ${JSON.stringify(name ?? "")} is not one of its contexts`);
+  if (context === undefined) throw new Error(`current-context ${JSON.stringify(name)} is not one of its contexts`);
   const cluster = newClusters(member(root, "clusters")).find((entry) => entry.name === context.cluster);
   if (cluster === undefined)
     throw new Error(`context ${context.name} names cluster ${context.cluster}, which it does not hold`);

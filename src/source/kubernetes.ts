@@ -101,7 +101,7 @@ export class KubernetesSource implements Source {
 
   /** Throws SourceConfigError if the kubeconfig or a server's address cannot be used. Sends nothing yet. */
   static async load(options: KubernetesSourceOptions): Promise<KubernetesSource> {
-    return new KubernetesSource(await Credentials.load(options.kubeconfig), options);
+    return new KubernetesSource(await Credentials.load(options.kubeconfig, { servers: options.servers }), options);
   }
 
   start(sink: SourceSink): void {
@@ -175,6 +175,7 @@ export class KubernetesSource implements Source {
       state: !synced ? "starting" : trouble === undefined ? "synced" : "disconnected",
       peer: parts.find((part) => part.server !== null)?.server ?? null,
       reason: trouble?.reason ?? held ?? this.#stateError,
+      denied: parts.find((part) => part.denied !== null)?.denied ?? null,
       refused: this.#beside.map((reflector) => reflector.status().refusal).filter((refusal) => refusal !== null),
       lastHeardNs: latest(parts.map((part) => part.lastHeardNs)),
       counters,

@@ -93,6 +93,7 @@ export class ManifestSource implements Source {
       state: this.#away !== null && this.#synced ? "disconnected" : this.#synced ? "synced" : "starting",
       peer: this.#scans > 0 ? this.#path : null,
       reason: this.#away ?? describeBroken(broken),
+      denied: null,
       refused: [],
       lastHeardNs: this.#lastHeardNs,
       counters: {

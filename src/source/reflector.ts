@@ -57,6 +57,8 @@ export interface ReflectorStatus {
   readonly connected: boolean;
   /** Why not; null if connected. */
   readonly reason: string | null;
+  /** The status with which the server turns this login away, 401 or 403; null while it does not. */
+  readonly denied: number | null;
   /** The server's word on why it does not show this kind; null if it does, or gave no answer. */
   readonly refusal: string | null;
   /** A mass deletion that waits for its confirmation, in words; null if none does. */
@@ -75,6 +77,8 @@ const CALM_MS = 120_000;
 const CLEAN_END_MAX_MS = 5_000;
 const COMPARE_MS = 3_600_000;
 const MAX_STREAM_FAILURES = 3;
+/** The server answers, and not to us. */
+const DENIED: ReadonlySet<number> = new Set([401, 403]);
 /** The server understood, and will answer the same the next time. */
 const NOT_SHOWN: ReadonlySet<number> = new Set([400, 403, 404]);
 
@@ -104,6 +108,7 @@ export class Reflector<T> {
   #running: Promise<unknown> | null = null;
   #connected = false;
   #reason: string | null = null;
+  #denied: number | null = null;
   #refusal: string | null = null;
   #server: string | null = null;
   #lastRelistMs = Number.NEGATIVE_INFINITY;
@@ -170,6 +175,7 @@ export class Reflector<T> {
       synced,
       connected: this.#connected,
       reason: this.#connected ? null : this.#reason,
+      denied: this.#connected ? null : this.#denied,
       refusal: this.#refusal,
       held: this.#held?.message ?? null,
       server: this.#server,
@@ -263,6 +269,7 @@ export class Reflector<T> {
     }
     this.#connected = false;
     this.#reason = `${server}: ${error instanceof Error ? error.message : String(error)}`;
+    this.#denied = error instanceof StatusError && DENIED.has(error.status) ? error.status : null;
     if (this.#requests.healthy) {
       this.#retry.reset();
       this.#streamFailures = 0;

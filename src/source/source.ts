@@ -38,6 +38,8 @@ export interface SourceStatus {
   readonly peer: string | null;
   /** Why it is not synced or disconnected, in words; null if all is well. */
   readonly reason: string | null;
+  /** The status with which it turns our login away, 401 or 403, though it can be reached; null while it does not. */
+  readonly denied: number | null;
   /** Kinds that nobody waits for and that the server does not let us see, with its answer: "/api/v1/nodes: 403 …". */
   readonly refused: readonly string[];
   /** Monotonic ns of the last byte heard; 0n before. */

@@ -22,7 +22,7 @@ function said(
 ): string[] {
   const lines: Line[] = [];
   const log = new SourceLog(logInto(lines), pinned);
-  const fixed = { source: "kubernetes", peer: "p", lastHeardNs: 0n, counters: {}, refused: [] };
+  const fixed = { source: "kubernetes", peer: "p", lastHeardNs: 0n, counters: {}, refused: [], denied: null };
   for (const state of states) log.observe({ ...fixed, ...state });
   return lines.map(({ level, fields, text }) => `${level} ${fields["reason"] ?? ""}: ${text}`);
 }
@@ -47,6 +47,19 @@ test("a start without the source is told, and what serves meanwhile; a start tha
   expect(said(0, starting, refused)[0]).toContain("what is programmed stays");
 });
 
+test("a server that turns the login away is not away, and is told anew", () => {
+  const denied = { state: "disconnected", reason: "https://a: 401 Unauthorized", denied: 401 } as const;
+  expect(said(0, well, away, denied, denied, away, well)).toEqual([
+    "warn ECONNREFUSED: the source is away; what is programmed stays, and it is tried again",
+    "warn https://a: 401 Unauthorized: the API server refuses: Unauthorized; what is programmed stays, and it is tried again",
+    "warn ECONNREFUSED: the source is away; what is programmed stays, and it is tried again",
+    "info : the source is back",
+  ]);
+  expect(said(3, { ...denied, state: "starting", denied: 403 })[0]).toContain(
+    "the API server refuses: Forbidden: serving what was pinned",
+  );
+});
+
 test("what the server refuses to show is told once, and when it shows it", () => {
   const refused = { ...well, refused: ["/api/v1/nodes: 403 no"] };
   expect(said(0, well, refused, refused, well, well)).toEqual([
@@ -62,7 +75,15 @@ test("a mass deletion that is held is no outage", () => {
 test("since when it is away, for as long as it is", () => {
   const log = new SourceLog(logInto([]), 0);
   const observe = (state: typeof away | typeof well) =>
-    log.observe({ source: "kubernetes", peer: null, lastHeardNs: 0n, counters: {}, refused: [], ...state });
+    log.observe({
+      source: "kubernetes",
+      peer: null,
+      lastHeardNs: 0n,
+      counters: {},
+      refused: [],
+      denied: null,
+      ...state,
+    });
   observe(well);
   expect(log.awaySince).toBe(null);
   observe(away);

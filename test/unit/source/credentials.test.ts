@@ -94,10 +94,28 @@ test("an exec plug-in is run once until its token expires or is refused", async 
 
 test("no pod, no kubeconfig: said with every place that was looked at", async () => {
   const env = { KUBERNETES_SERVICE_HOST: "fd00:96::1", KUBERNETES_SERVICE_PORT: "443", HOME: directory };
-  await expect(Credentials.load(null, env)).rejects.toThrow(/no kubeconfig: .*\.kube\/config does not exist/);
+  await expect(Credentials.load(null, { env })).rejects.toThrow(/no kubeconfig: .*\.kube\/config does not exist/);
   mkdirSync(join(directory, ".kube"));
   const path = kubeconfig(directory, SERVER);
-  expect((await Credentials.load(null, { KUBECONFIG: `:${path}` })).server).toBe(SERVER);
+  expect((await Credentials.load(null, { env: { KUBECONFIG: `:${path}` } })).server).toBe(SERVER);
+});
+
+test("a server that was named, and no kubeconfig: asked without a login, and trusted as the system trusts it", async () => {
+  const env = { HOME: directory };
+  const credentials = await Credentials.load(null, { env, servers: ["http://127.0.0.1:8080"] });
+  expect(credentials).toMatchObject({ server: "http://127.0.0.1:8080", inCluster: false, verified: false });
+  expect(await credentials.current()).toMatchObject({ headers: {}, tls: { rejectUnauthorized: true } });
+  await expect(Credentials.load(null, { env, servers: ["nonsense"] })).rejects.toThrow(/"nonsense" is not an http/);
+});
+
+test("a kubeconfig that chooses no context says nothing: the service account counts, else a named server", async () => {
+  const path = write("empty", "apiVersion: v1\nkind: Config\n");
+  await expect(Credentials.load(path, { env: {} })).rejects.toThrow(`kubeconfig ${path}: chooses no context`);
+  const named = await Credentials.load(path, { env: {}, servers: ["https://10.0.0.1:6443"] });
+  expect(named).toMatchObject({ server: "https://10.0.0.1:6443", inCluster: false });
+  for (const file of ["token", "ca.crt"]) write(file, file);
+  const env = { KUBERNETES_SERVICE_HOST: "10.96.0.1", PORTOLAN_SERVICE_ACCOUNT: directory };
+  expect(await Credentials.load(path, { env })).toMatchObject({ server: "https://10.96.0.1:443", inCluster: true });
 });
 
 test("a pod's service account: the token and CA that a swapped link leads to now", async () => {
@@ -111,9 +129,7 @@ test("a pod's service account: the token and CA that a swapped link leads to now
   project("one");
   for (const file of ["token", "ca.crt"]) symlinkSync(join("..data", file), join(directory, file));
   const credentials = await Credentials.load(null, {
-    KUBERNETES_SERVICE_HOST: "fd00:96::1",
-    KUBERNETES_SERVICE_PORT: "443",
-    PORTOLAN_SERVICE_ACCOUNT: directory,
+    env: { KUBERNETES_SERVICE_HOST: "fd00:96::1", KUBERNETES_SERVICE_PORT: "443", PORTOLAN_SERVICE_ACCOUNT: directory },
   });
   expect(credentials).toMatchObject({ server: "https://[fd00:96::1]:443", inCluster: true, verified: true });
   const before = await credentials.current();
@@ -135,7 +151,7 @@ test.each<[string, () => string, RegExp]>([
     /^kubeconfig \S+: \S+ is a directory$/,
   ],
   ["no object", () => write("k", "just text"), /is not a kubeconfig/],
-  ["no context", () => write("k", "{}"), /current-context "" is not one of its contexts/],
+  ["no context", () => write("k", "{}"), /chooses no context/],
   ["no server", () => kubeconfig(directory, ""), /clusters\[0\]\.cluster\.server is missing/],
   ["no URL", () => kubeconfig(directory, "10.0.0.1:6443"), /API server "10.0.0.1:6443" is not an http or https URL/],
   [
