@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // kube-proxy's flags that are accepted and have no effect here; what was given is kept for /configz.
 
+import { float32, goFloat } from "../config/go-number.ts";
+import { isQuantity } from "../config/kube-proxy/kept.ts";
 import {
+  between,
   type Check,
   duration,
   type Fields,
   flag,
-  int31,
+  fromZero,
+  integer,
+  integerOf,
   items,
   list,
   logging,
   notNegative,
   onOff,
   type ProxyFlag,
-  wholeNumber,
 } from "./proxy-flag.ts";
 
-const quantity: Check = (value) =>
-  /^\d+(\.\d+)?([KMGTPE]i|[kMGTPE])?$/.test(value) ? null : `must be a quantity, as 64Ki, is "${value}"`;
+const quantity: Check = (value) => (isQuantity(value) ? null : `must be a quantity, as 64Ki, is "${value}"`);
 
 const inert = (what: ProxyFlag): ProxyFlag => ({
   ...what,
@@ -40,7 +43,7 @@ const bufferSize = (format: "text" | "json"): ProxyFlag =>
     what: `lines of format ${format} are not buffered`,
     check: quantity,
     fields: (value) => ({ kubeProxy: { logging: { options: { [format]: { infoBufferSize: value } } } } }),
-    more: logging,
+    more: { ...logging, mayBeEmpty: false },
   });
 
 const splitStream = (format: "text" | "json"): ProxyFlag => ({
@@ -81,29 +84,32 @@ export const INERT_FLAGS: readonly ProxyFlag[] = [
     name: "kube-api-qps",
     value: "N",
     what: "requests are few, and not limited",
-    check: (value) => (/^[+-]?\d+(\.\d+)?$/.test(value) ? null : `must be a number, is "${value}"`),
-    fields: (value) => ({ kubeProxy: { clientConnection: { qps: Number(value) } } }),
+    check: (value) => (float32(goFloat(value) ?? Number.NaN) === null ? `must be a number, is "${value}"` : null),
+    fields: (value) => ({ kubeProxy: { clientConnection: { qps: float32(goFloat(value) ?? 0) } } }),
+    more: { mayBeEmpty: false },
   }),
   flag({
     name: "kube-api-burst",
     value: "N",
     what: "requests are few, and not limited",
-    check: int31,
-    fields: (value) => ({ kubeProxy: { clientConnection: { burst: Number(value) } } }),
+    check: integer,
+    judge: fromZero,
+    fields: (value) => ({ kubeProxy: { clientConnection: { burst: integerOf(value) } } }),
   }),
   flag({
     name: "show-hidden-metrics-for-version",
     value: "VERSION",
     what: "no metric is hidden",
-    check: (value) => (value === "1.35" ? null : `must be 1.35, is "${value}"`),
+    judge: (value) => (value === "1.35" ? null : `must be 1.35, is "${value}"`),
     fields: (value) => ({ kubeProxy: { showHiddenMetricsForVersion: value } }),
   }),
   flag({
     name: "iptables-masquerade-bit",
     value: "N",
     what: "no packet is marked",
-    check: wholeNumber(0, 31),
-    fields: (value) => ({ kubeProxy: { iptables: { masqueradeBit: Number(value) } } }),
+    check: integer,
+    judge: between(0, 31),
+    fields: (value) => ({ kubeProxy: { iptables: { masqueradeBit: integerOf(value) } } }),
   }),
   flag({
     name: "ipvs-scheduler",
@@ -124,7 +130,8 @@ export const INERT_FLAGS: readonly ProxyFlag[] = [
       name: `ipvs-${kind}-timeout`,
       value: "DURATION",
       what: "there is no IPVS",
-      check: notNegative,
+      check: duration,
+      judge: notNegative,
       fields: (value) => ({
         kubeProxy: { ipvs: { [`${kind === "tcpfin" ? "tcpFin" : kind}Timeout`]: value } },
       }),

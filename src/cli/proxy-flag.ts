@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a flag of kube-proxy's is made of: its name, what may stand behind it, the settings it asks for.
 
+import { goInteger } from "../config/go-number.ts";
 import { parseDuration } from "../config/kube-proxy/duration.ts";
 import type { ConfigInput } from "../config/schema.ts";
 import { switchFlag } from "./go-flags.ts";
@@ -11,6 +12,8 @@ export interface ProxyFlag extends FlagSpec {
   readonly scope: "configuration" | "logging";
   /** Accepted, and without any effect here. */
   readonly inert?: boolean;
+  /** What is wrong with a well-formed value, or null: asked only where it counts. */
+  judge?(value: string): string | null;
   /** The settings that a value asks for; `sofar` has those of the rows above. */
   fields(value: string, sofar: ConfigInput): ConfigInput;
 }
@@ -19,37 +22,61 @@ export type Check = (value: string) => string | null;
 export type Fields = ProxyFlag["fields"];
 
 const anything: Check = () => null;
-export const wholeNumber =
+const MAX_INT32 = 2 ** 31 - 1;
+
+/** For `check`: what Go takes for 32 bits. */
+export const integer: Check = (value) => {
+  const number = goInteger(value);
+  const right = number !== null && number >= -MAX_INT32 - 1 && number <= MAX_INT32;
+  return right ? null : `must be a whole number, is "${value}"`;
+};
+/** For `fields`, after `integer`. */
+export const integerOf = (value: string): number => goInteger(value) ?? 0;
+
+/** For `judge`. */
+export const between =
   (least: number, most: number): Check =>
   (value) => {
-    const number = Number(value);
-    const right = /^[+-]?\d+$/.test(value) && number >= least && number <= most;
-    return right ? null : `must be a whole number of ${least} to ${most}, is "${value}"`;
+    const number = integerOf(value);
+    return number >= least && number <= most ? null : `must be ${least} to ${most}, is ${value}`;
   };
-export const int31 = wholeNumber(0, 2 ** 31 - 1);
+export const fromZero = between(0, MAX_INT32);
 export const duration: Check = (value) =>
   parseDuration(value) === null ? `must be a duration, as 30s or 1h5m, is "${value}"` : null;
-export const notNegative: Check = (value) => duration(value) ?? (secondsOf(value) < 0 ? "must not be negative" : null);
 export const secondsOf = (value: string): number => parseDuration(value) ?? 0;
+/** For `judge`. */
+export const notNegative: Check = (value) => (secondsOf(value) < 0 ? "must not be negative" : null);
+
 interface Row {
   readonly name: string;
   readonly what: string;
   readonly value?: string;
   readonly check?: Check;
+  readonly judge?: Check;
   readonly fields: Fields;
   readonly more?: Partial<ProxyFlag>;
 }
 
 const GROUP = "kube-proxy's flags (with --config only the logging flags count):";
 
-export const flag = ({ name, value = "VALUE", what, check = anything, fields, more = {} }: Row): ProxyFlag => ({
+export const flag = ({
+  name,
+  value = "VALUE",
+  what,
+  check = anything,
+  judge = anything,
+  fields,
+  more,
+}: Row): ProxyFlag => ({
   flags: `--${name} <${value}>`,
   description: what,
   check,
+  judge,
   fields,
   scope: "configuration",
   group: GROUP,
-  mayBeEmpty: true,
+  // What is neither a number nor a duration may be no text at all, and says nothing then.
+  mayBeEmpty: check !== integer && check !== duration,
   ...more,
 });
 

@@ -7,10 +7,13 @@ import { logLevelOf } from "../config/kube-proxy/verbosity.ts";
 import { type ConfigInput, HEALTHZ_PORT, METRICS_PORT, serverAddresses } from "../config/schema.ts";
 import { INERT_FLAGS } from "./inert-flags.ts";
 import {
+  between,
   type Check,
   duration,
   flag,
-  int31,
+  fromZero,
+  integer,
+  integerOf,
   items,
   list,
   logging,
@@ -18,14 +21,13 @@ import {
   onOff,
   type ProxyFlag,
   secondsOf,
-  wholeNumber,
 } from "./proxy-flag.ts";
 import { oneOf, switchValue } from "./usage.ts";
 
-const serverCheck =
-  (port: number): Check =>
+const server =
+  (port: number, leastPort: number): Check =>
   (value) =>
-    isListenAddress(withPort(value, port)) ? null : `must be IP or IP:port, is "${value}"`;
+    isListenAddress(withPort(value, port), leastPort) ? null : `must be IP or IP:port, is "${value}"`;
 const isIpvs = ({ mode }: ConfigInput): boolean => mode === "ipvs";
 const isIptables = ({ mode }: ConfigInput): boolean => mode !== "ipvs" && mode !== "nftables";
 
@@ -34,15 +36,17 @@ const LOCAL_MODES = ["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNam
 
 function gatesOf(value: string): readonly (readonly [name: string, on: boolean | null])[] {
   return items(value).map((item) => {
-    const [name = "", on = ""] = item.split("=", 2);
-    return [name.trim(), switchValue(on.trim())];
+    const [name = "", ...on] = item.split("=");
+    return [name.trim(), switchValue(on.join("=").trim())];
   });
 }
 
-const gateCheck: Check = (value) => {
+const gateForm: Check = (value) =>
+  gatesOf(value).some(([, on]) => on === null) ? `must be NAME=true or NAME=false, is "${value}"` : null;
+
+const gateNames: Check = (value) => {
   for (const [name, on] of gatesOf(value)) {
-    if (on === null) return `must be NAME=true or NAME=false, is "${value}"`;
-    const problem = gateProblem(name, on);
+    const problem = gateProblem(name, on === true);
     if (problem !== null) return `${name} ${problem}`;
   }
   return null;
@@ -67,7 +71,7 @@ const MODE_FLAGS: readonly ProxyFlag[] = [
     name: "proxy-mode",
     value: "MODE",
     what: "iptables (default), ipvs or nftables: whose defaults hold",
-    check: (value) => oneOf(value, MODES),
+    judge: (value) => oneOf(value, MODES),
     fields: (value) => ({
       mode: MODES.find((mode) => mode === value),
       ...(value === "iptables" ? {} : { localhostNodePorts: false }),
@@ -117,7 +121,7 @@ const CLUSTER_FLAGS: readonly ProxyFlag[] = [
     name: "detect-local-mode",
     value: "MODE",
     what: `how traffic of this node's pods is told: ${LOCAL_MODES.join(", ")} (default: ClusterCIDR)`,
-    check: (value) => oneOf(value, LOCAL_MODES),
+    judge: (value) => oneOf(value, LOCAL_MODES),
     fields: (value) => ({ detectLocalMode: LOCAL_MODES.find((mode) => mode === value) }),
   }),
   flag({
@@ -136,14 +140,14 @@ const CLUSTER_FLAGS: readonly ProxyFlag[] = [
     name: "cluster-cidr",
     value: "CIDR[,CIDR]",
     what: "where pods' addresses come from",
-    check: clusterCidrCheck,
+    judge: clusterCidrCheck,
     fields: (value) => ({ clusterCidrs: value.split(",") }),
   }),
   flag({
     name: "nodeport-addresses",
     value: "CIDR,…",
     what: "node addresses that NodePorts answer on: CIDRs, or primary (default: all; mode nftables: primary)",
-    check: nodePortCheck,
+    judge: nodePortCheck,
     fields: (value) => ({ nodePortAddresses: items(value) }),
     more: list,
   }),
@@ -151,7 +155,8 @@ const CLUSTER_FLAGS: readonly ProxyFlag[] = [
     name: "feature-gates",
     value: "NAME=BOOL,…",
     what: `${EXTERNAL_IPS_GATE}=false: externalIPs are not served; others have no effect`,
-    check: gateCheck,
+    check: gateForm,
+    judge: gateNames,
     fields: (value) => {
       const featureGates = Object.fromEntries(gatesOf(value).map(([name, on]) => [name, on === true]));
       return { allowServiceExternalIps: featureGates[EXTERNAL_IPS_GATE], kubeProxy: { featureGates } };
@@ -181,17 +186,18 @@ const SERVER_FLAGS: readonly ProxyFlag[] = [
     name: "healthz-bind-address",
     value: "IP[:PORT]",
     what: "the health server (default: 0.0.0.0:10256)",
-    check: serverCheck(HEALTHZ_PORT),
+    check: server(HEALTHZ_PORT, 0),
+    judge: server(HEALTHZ_PORT, 1),
     fields: (value) => ({ healthzBindAddress: value }),
   }),
   flag({
     name: "healthz-port",
     value: "PORT",
     what: "its port, if the address has none; 0: no health server",
-    check: wholeNumber(0, 65_535),
+    check: integer,
     fields: (value, { healthzBindAddress }) => {
-      if (Number(value) === 0) return { healthzBindAddress: "none" };
-      return { healthzBindAddress: healthzBindAddress ? withPort(healthzBindAddress, Number(value)) : null };
+      if (integerOf(value) === 0) return { healthzBindAddress: "none" };
+      return { healthzBindAddress: healthzBindAddress ? withPort(healthzBindAddress, integerOf(value)) : null };
     },
     more: { hidden: true },
   }),
@@ -199,34 +205,42 @@ const SERVER_FLAGS: readonly ProxyFlag[] = [
     name: "metrics-bind-address",
     value: "IP[:PORT]",
     what: "the metrics server (default: 127.0.0.1:10249)",
-    check: serverCheck(METRICS_PORT),
+    check: server(METRICS_PORT, 0),
+    judge: server(METRICS_PORT, 1),
     fields: (value) => ({ metricsBindAddress: value }),
   }),
   flag({
     name: "metrics-port",
     value: "PORT",
     what: "its port, if the address has none",
-    check: wholeNumber(1, 65_535),
+    check: integer,
+    judge: (value) => (integerOf(value) === 0 ? "must not be 0: there is no doing without it" : null),
     fields: (value, { metricsBindAddress }) => ({
-      metricsBindAddress: metricsBindAddress ? withPort(metricsBindAddress, Number(value)) : null,
+      metricsBindAddress: metricsBindAddress ? withPort(metricsBindAddress, integerOf(value)) : null,
     }),
     more: { hidden: true },
   }),
   onOff("profiling", "serve /debug/flags/v and V8's profiles on the metrics server", (on) => ({ enableProfiling: on })),
 ];
 
-const conntrack = (
-  name: string,
-  what: string,
-  check: Check,
-  field: (value: string) => ConfigInput["conntrack"],
-): ProxyFlag =>
+const conntrackNumber = (name: string, what: string, field: "maxPerCore" | "min"): ProxyFlag =>
   flag({
     name,
     what,
-    check,
-    value: check === int31 ? "N" : "DURATION",
-    fields: (value) => ({ conntrack: field(value) }),
+    value: "N",
+    check: integer,
+    judge: fromZero,
+    fields: (value) => ({ conntrack: { [field]: integerOf(value) } }),
+  });
+
+const conntrackTimeout = (name: string, field: string): ProxyFlag =>
+  flag({
+    name,
+    what: "0: left alone",
+    value: "DURATION",
+    check: duration,
+    judge: notNegative,
+    fields: (value) => ({ conntrack: { [field]: secondsOf(value) } }),
   });
 
 const SYSTEM_FLAGS: readonly ProxyFlag[] = [
@@ -234,32 +248,29 @@ const SYSTEM_FLAGS: readonly ProxyFlag[] = [
     name: "oom-score-adj",
     value: "N",
     what: "-1000 to 1000 (default: -999)",
-    check: wholeNumber(-1000, 1000),
-    fields: (value) => ({ oomScoreAdj: Number(value) }),
+    check: integer,
+    judge: between(-1000, 1000),
+    fields: (value) => ({ oomScoreAdj: integerOf(value) }),
   }),
-  conntrack("conntrack-max-per-core", "nf_conntrack_max for each CPU; 0: left alone", int31, (value) => ({
-    maxPerCore: Number(value),
-  })),
-  conntrack("conntrack-min", "nf_conntrack_max at least", int31, (value) => ({ min: Number(value) })),
-  conntrack("conntrack-tcp-timeout-established", "0: left alone", notNegative, (value) => ({
-    tcpEstablishedTimeoutSec: secondsOf(value),
-  })),
-  conntrack("conntrack-tcp-timeout-close-wait", "0: left alone", notNegative, (value) => ({
-    tcpCloseWaitTimeoutSec: secondsOf(value),
-  })),
+  conntrackNumber("conntrack-max-per-core", "nf_conntrack_max for each CPU; 0: left alone", "maxPerCore"),
+  conntrackNumber("conntrack-min", "nf_conntrack_max at least", "min"),
+  conntrackTimeout("conntrack-tcp-timeout-established", "tcpEstablishedTimeoutSec"),
+  conntrackTimeout("conntrack-tcp-timeout-close-wait", "tcpCloseWaitTimeoutSec"),
   onOff("conntrack-tcp-be-liberal", "set nf_conntrack_tcp_be_liberal", (on) => ({ conntrack: { tcpBeLiberal: on } })),
-  conntrack("conntrack-udp-timeout", "0: left alone", notNegative, (value) => ({ udpTimeoutSec: secondsOf(value) })),
-  conntrack("conntrack-udp-timeout-stream", "0: left alone", notNegative, (value) => ({
-    udpStreamTimeoutSec: secondsOf(value),
-  })),
+  conntrackTimeout("conntrack-udp-timeout", "udpTimeoutSec"),
+  conntrackTimeout("conntrack-udp-timeout-stream", "udpStreamTimeoutSec"),
 ];
+
+/** Verbosity is read to base ten, and is never negative. */
+const level: Check = (value) =>
+  /^\d+$/.test(value) && Number(value) < 2 ** 31 ? null : `must be a whole number from 0 on, is "${value}"`;
 
 const LOGGING_FLAGS: readonly ProxyFlag[] = [
   {
     ...flag({
       name: "v",
       what: "verbosity: 0 to 3 info, 4 and 5 debug, from 6 on trace",
-      check: int31,
+      check: level,
       fields: (value) => ({
         logLevel: logLevelOf(Number(value)),
         kubeProxy: { logging: { verbosity: Number(value) } },
@@ -273,7 +284,7 @@ const LOGGING_FLAGS: readonly ProxyFlag[] = [
     name: "logging-format",
     value: "FORMAT",
     what: "text or json",
-    check: (value) => oneOf(value, ["text", "json"]),
+    judge: (value) => oneOf(value, ["text", "json"]),
     fields: (value) => ({ logFormat: value === "text" ? "text" : "json" }),
     more: logging,
   }),

@@ -2,7 +2,7 @@
 // portolan run: the agent, until it is told to stop. It takes kube-proxy's flags, and does what kube-proxy does for those
 // that end at once.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { prepareNode, runAgent } from "../agent/agent.ts";
 import { yamlText } from "../config/kube-proxy/text.ts";
@@ -71,9 +71,6 @@ async function run(flags: Flags): Promise<number> {
     process.stdout.write(version === "raw" ? `${await describeBuild()}\n` : `portolan v${VERSION}\n`);
     return EXIT.OK;
   }
-  // Before it is parsed: a change in between is then seen, too.
-  const file = textFlag(flags, "config", "") || null;
-  const text = file === null ? null : read(file);
   const settings = await loadSettings(flags);
   const target = textFlag(flags, "writeConfigTo", "");
   if (target !== "") {
@@ -86,11 +83,11 @@ async function run(flags: Flags): Promise<number> {
     await prepareNode(settings.config, settings.notes);
     return EXIT.OK;
   }
-  return await serve(settings, text, flags);
+  return await serve(settings, flags);
 }
 
-/** Until a signal or a changed file; `text` is the file's content at the start. */
-async function serve({ config, notes, file }: Settings, text: string | null, flags: Flags): Promise<number> {
+/** Until a signal or a changed file. */
+async function serve({ config, notes, file, text }: Settings, flags: Flags): Promise<number> {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort(signal));
   // A stage that does not come to its end must not keep the next agent from starting.
@@ -119,10 +116,13 @@ function dieOf(signal: "SIGTERM" | "SIGINT"): number {
   return 128 + constants.signals[signal];
 }
 
-/** Its content: that also tells of a ConfigMap's update, where links are swapped. Null while it cannot be read. */
+/**
+ * Its content: that also tells of a ConfigMap's update, where links are swapped. Null while it cannot be read, and for
+ * what was read once and for all, as a pipe.
+ */
 function read(file: string): string | null {
   try {
-    return readFileSync(file, "utf8");
+    return statSync(file).isFile() ? readFileSync(file, "utf8") : null;
   } catch {
     return null;
   }

@@ -6,14 +6,16 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { isSource } from "../config/checks.ts";
 import { configFrom, parseConfig } from "../config/config.ts";
+import { validateLogging } from "../config/kube-proxy/validation.ts";
 import { KIND as KUBE_PROXY } from "../config/kube-proxy/wire-schema.ts";
+import { ConfigError } from "../config/problem.ts";
 import type { Config, ConfigInput } from "../config/schema.ts";
 import { withoutEffect } from "../config/without-effect.ts";
 import { switchFlag } from "./go-flags.ts";
 import { merged } from "./merge.ts";
 import type { ProxyFlag } from "./proxy-flag.ts";
 import { PROXY_FLAGS } from "./proxy-flags.ts";
-import { BPFFS, type FlagSpec, type Flags, oneOf, RUN_DIR, textFlag } from "./usage.ts";
+import { BPFFS, type FlagSpec, type Flags, oneOf, RUN_DIR, textFlag, UsageError } from "./usage.ts";
 
 export const DEFAULT_RUN_DIR = "/run/portolan";
 export const DEFAULT_BPFFS = "/sys/fs/bpf";
@@ -50,13 +52,13 @@ export const AGENT_FLAGS: readonly FlagSpec[] = [
   {
     flags: "--kubeconfig <FILE>",
     description:
-      "how to reach the API server (default: in-cluster credentials); a KubeProxyConfiguration names its own",
+      "how to reach the API server (default: $KUBECONFIG, the pod's service account, or ~/.kube/config); a KubeProxyConfiguration names its own",
     mayBeEmpty: true,
   },
   {
     flags: "--master <URL>",
-    description: "an API server to ask before the kubeconfig's",
-    check: (value) => (/^https?:\/\/[^/\s]+\/*$/.test(value) ? null : `must be https://HOST:PORT, is "${value}"`),
+    description:
+      "an API server to ask before the kubeconfig's; without any kubeconfig the only one, asked without a login",
     mayBeEmpty: true,
   },
   {
@@ -77,8 +79,9 @@ export const AGENT_FLAGS: readonly FlagSpec[] = [
 
 export interface Settings {
   readonly config: Config;
-  /** The file they came from. */
+  /** The file they came from, and what stood in it. */
   readonly file: string | null;
+  readonly text: string | null;
   /** What was given and has no effect, a sentence each. */
   readonly notes: readonly string[];
 }
@@ -87,15 +90,17 @@ export interface Settings {
 export async function loadSettings(flags: Flags): Promise<Settings> {
   const file = textFlag(flags, "config", "") || null;
   const given = PROXY_FLAGS.flatMap((spec) => {
-    const value = textFlag(flags, attributeOf(spec), "");
-    return value === "" ? [] : [{ spec, value, name: nameOf(spec) }];
+    const value = textFlag(flags, attributeOf(spec), null);
+    // A list may be asked to be empty; any other empty text says nothing.
+    return value === null || (value === "" && !spec.list) ? [] : [{ spec, value, name: nameOf(spec) }];
   });
   if (file === null) {
-    const config = withOwnFlags(configFrom("flags", fieldsOf(given)), flags);
-    return { config, file, notes: [...inertNote(given), ...withoutEffect(config)] };
+    const config = withOwnFlags(fromFlags(given), flags);
+    return { config, file, text: null, notes: [...inertNote(given), ...withoutEffect(config)] };
   }
   const logging = given.filter(({ spec }) => spec.scope === "logging");
-  const parsed = await parseConfig(file, await readFile(file, "utf8"));
+  const text = await readFile(file, "utf8");
+  const parsed = await parseConfig(file, text);
   const ignored = given.filter(({ spec }) => spec.scope === "configuration").map(({ name }) => ({ name }));
   const own = { ...flags };
   if (parsed.kind === KUBE_PROXY && textFlag(flags, "kubeconfig", "") !== "") {
@@ -104,13 +109,28 @@ export async function loadSettings(flags: Flags): Promise<Settings> {
   }
   const config = withOwnFlags(withLogging(parsed.config, logging), own);
   const ignoredNote = noteOf("is ignored: the file counts", "are ignored: the file counts", ignored);
-  return { config, file, notes: [...parsed.notes, ...ignoredNote, ...inertNote(logging), ...withoutEffect(config)] };
+  const notes = [...parsed.notes, ...ignoredNote, ...inertNote(logging), ...withoutEffect(config)];
+  return { config, file, text, notes };
 }
 
 interface Given {
   readonly spec: ProxyFlag;
   readonly value: string;
   readonly name: string;
+}
+
+/** Throws UsageError for values that are well-formed and cannot hold, ConfigError for those that do not go together. */
+function fromFlags(given: readonly Given[]): Config {
+  const problems = given.flatMap(({ spec, value, name }) => {
+    const problem = spec.judge?.(value) ?? null;
+    return problem === null ? [] : [`${name}: ${problem}`];
+  });
+  if (problems.length > 0) throw new UsageError(problems);
+  const config = configFrom("flags", fieldsOf(given));
+  const { featureGates, logging } = config.kubeProxy;
+  const together = validateLogging({ featureGates, logging: { ...logging, format: config.logFormat ?? "text" } });
+  if (together.length > 0) throw new ConfigError("flags", together);
+  return config;
 }
 
 function fieldsOf(given: readonly Given[]): ConfigInput {
@@ -131,8 +151,9 @@ function withOwnFlags(config: Config, flags: Flags): Config {
   return {
     ...config,
     source: sourceOf(textFlag(flags, "source", config.source)),
-    kubeconfig: absolute(textFlag(flags, "kubeconfig", "") || config.kubeconfig),
-    apiServers: master === "" ? config.apiServers : [master],
+    kubeconfig: textFlag(flags, "kubeconfig", "") || config.kubeconfig,
+    // As for kubectl, a mere host is asked over plain HTTP.
+    apiServers: master === "" ? config.apiServers : [master.includes("://") ? master : `http://${master}`],
     hostnameOverride: textFlag(flags, "hostnameOverride", "").trim().toLowerCase() || config.hostnameOverride,
     cgroup: absolute(textFlag(flags, "cgroup", config.cgroup)),
     bpffs: resolve(textFlag(flags, "bpffs", config.bpffs)),

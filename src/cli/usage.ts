@@ -97,12 +97,22 @@ export function addCommand(program: Command, spec: CommandSpec, done: (status: n
 /** What a switch may be given after "=": `--cleanup` and `--cleanup [BOOL]` are the same to those who read the help. */
 export const SWITCH_VALUE = "BOOL";
 
-function optionOf({ flags, description, env, group, hidden = false, list = false }: FlagSpec): Option {
+function optionOf(spec: FlagSpec): Option {
+  const { flags, description, env, group, hidden = false, list = false } = spec;
   const option = new Option(flags, description).hideHelp(hidden);
   if (env !== undefined) option.env(env);
   if (group !== undefined) option.helpGroup(group);
-  if (list) option.argParser((value: string, before: string | undefined) => (before ? `${before},${value}` : value));
-  return option;
+  // The last one counts, unless one before was wrong: that is to be told.
+  return option.argParser((value: string, before: string | undefined) => {
+    if (list) return before ? `${before},${value}` : value;
+    return before !== undefined && mistakeIn(spec, before) !== null ? before : value;
+  });
+}
+
+/** What is wrong with a value, or null. */
+function mistakeIn(spec: FlagSpec, value: string): string | null {
+  if (value === "") return spec.mayBeEmpty ? null : "must not be empty";
+  return spec.check?.(value) ?? null;
 }
 
 /** Unknown flags, and arguments beyond the named ones; a word after an unknown flag is taken for its value. */
@@ -123,8 +133,7 @@ function invalid(command: Command, specs: readonly FlagSpec[], flags: Flags): st
     const option = command.options[i];
     const value = option ? flags[option.attributeName()] : undefined;
     if (option === undefined || typeof value !== "string") return [];
-    const empty = spec.mayBeEmpty ? null : "must not be empty";
-    const problem = value === "" ? empty : spec.check?.(value);
+    const problem = mistakeIn(spec, value);
     const source =
       command.getOptionValueSource(option.attributeName()) === "env" ? `${spec.env}` : `--${option.name()}`;
     return problem ? [`${source}: ${problem}`] : [];

@@ -21,13 +21,12 @@ export function isSource(text: string): boolean {
 /** An address a program may be told: no zone. */
 export const isAddress = (text: string): boolean => isIPv4(text) || (isIPv6(text) && !text.includes("%"));
 
-/** The two halves of "10.0.0.1:80" or "[fd00::1]:80"; null if it is neither. */
+/** The two halves of "10.0.0.1:80" or "[fd00::1]:80", where an IPv4 address may stand in brackets, too; null if it is neither. */
 export function splitHostPort(text: string): { readonly host: string; readonly port: number } | null {
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2] ?? "";
-  const right = match?.[1] === undefined ? isIPv4(host) : isIPv6(host);
   const port = Number(match?.[3]);
-  return right && port <= 65_535 ? { host, port } : null;
+  return isIP(host) !== 0 && port <= 65_535 ? { host, port } : null;
 }
 
 /** "[fd00::1]:80", "10.0.0.1:80". */

@@ -30,7 +30,7 @@ export function configFrom(origin: string, fields: ConfigInput): Config {
 
 /** Settings from a file's text. Throws ConfigError. */
 export async function parseConfig(file: string, text: string): Promise<ParsedConfig> {
-  const { value, duplicates, duplicateProblems } = await readDocument(file, text);
+  const { value, duplicates, continues, liberties } = await readDocument(file, text);
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new ConfigError(file, [{ path: "", message: `is not an object; ${beginsWith}` }]);
   const { apiVersion, kind } = value as { apiVersion?: unknown; kind?: unknown };
@@ -39,8 +39,8 @@ export async function parseConfig(file: string, text: string): Promise<ParsedCon
       { path: "", message: "is a ConfigMap: give what is in its data (config.conf of kubeadm's)" },
     ]);
   if (typeof apiVersion === "string" && apiVersion.startsWith("kubeproxy.config.k8s.io/"))
-    return { kind: KUBE_PROXY, ...parseKubeProxy({ file, value, duplicates, defaults: defaultConfig() }) };
-  if (duplicateProblems.length > 0) throw new ConfigError(file, duplicateProblems);
+    return { kind: KUBE_PROXY, ...parseKubeProxy({ file, value, duplicates, continues, defaults: defaultConfig() }) };
+  if (liberties.length > 0) throw new ConfigError(file, liberties);
   return { kind: HEADER.kind, config: checked(file, value), notes: [] };
 }
 

@@ -3,6 +3,7 @@
 
 import { isIPv6 } from "node:net";
 import * as v from "valibot";
+import { canonicalAddress } from "../model/address.ts";
 import { absolutePath, address, cidr, isCidr, isListenAddress, isSource, seconds, whole, withPort } from "./checks.ts";
 import { kubeProxySection } from "./kube-proxy/kept.ts";
 
@@ -186,9 +187,12 @@ export const portolanConfiguration = v.pipe(
   })),
 );
 
+/** "::ffff:10.0.0.1": an IPv4 address in IPv6 clothes. */
+const isMapped = (address: string): boolean => canonicalAddress(address)?.startsWith("::ffff:") ?? false;
+
 /** Where the servers listen: of the family of bindAddress if nothing else was said. */
 export function serverAddresses(bindAddress: string, healthz: string | null, metrics: string | null) {
-  const [any, loopback] = isIPv6(bindAddress) ? ["[::]", "[::1]"] : ["0.0.0.0", "127.0.0.1"];
+  const [any, loopback] = isIPv6(bindAddress) && !isMapped(bindAddress) ? ["[::]", "[::1]"] : ["0.0.0.0", "127.0.0.1"];
   return {
     healthzBindAddress: healthz ?? `${any}:${HEALTHZ_PORT}`,
     metricsBindAddress: metrics ?? `${loopback}:${METRICS_PORT}`,

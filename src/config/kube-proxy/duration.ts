@@ -27,8 +27,9 @@ export function parseDuration(text: string): number | null {
     const digits = fraction ?? "";
     total += BigInt(whole || 0) * ns + (BigInt(digits || 0) * ns) / 10n ** BigInt(digits.length);
   }
-  if (total >= LONGEST) return null;
-  return Number(match[1] === "-" ? -total : total) / 1e9;
+  const negative = match[1] === "-";
+  if (total > LONGEST || (total === LONGEST && !negative)) return null;
+  return Number(negative ? -total : total) / 1e9;
 }
 
 /** "1h0m0s", "1m30s", "1.5s", "100ms", "0s". */

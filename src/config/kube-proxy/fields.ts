@@ -2,6 +2,7 @@
 // Fields of kube-proxy's configuration by kind. Absent, null and empty give the default; so does zero, where it says so.
 
 import * as v from "valibot";
+import { float32 } from "../go-number.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 
 const MAX_INT32 = 2 ** 31 - 1;
@@ -27,10 +28,18 @@ export const integer = (otherwise: number) => v.nullish(int32, otherwise);
 /** Zero counts; null stays null. */
 export const integerOrNull = v.optional(v.nullable(int32), null);
 
-/** Zero gives the default. */
-export const numberOr = (otherwise: number) =>
+/** 32 bits; zero gives the default. */
+export const floatOr = (otherwise: number) =>
   v.pipe(
     v.nullish(v.number(), 0),
+    v.check((value) => float32(value) !== null, "must fit into 32 bits"),
+    v.transform((value) => float32(value) || otherwise),
+  );
+
+/** Zero gives the default. */
+export const integerOr = (otherwise: number) =>
+  v.pipe(
+    v.nullish(int32, 0),
     v.transform((value) => value || otherwise),
   );
 

@@ -4,13 +4,13 @@
 
 import * as v from "valibot";
 import { formatDuration, parseDuration } from "./duration.ts";
-import { durationText, flag, integer, numberOr, text } from "./fields.ts";
+import { durationText, flag, floatOr, integer, integerOr, text } from "./fields.ts";
 
 const clientConnection = v.strictObject({
   acceptContentTypes: text(),
   contentType: text("application/vnd.kubernetes.protobuf"),
-  qps: numberOr(5),
-  burst: numberOr(10),
+  qps: floatOr(5),
+  burst: integerOr(10),
 });
 
 /** A string is a duration, a number is nanoseconds; written back as it came. */
@@ -26,25 +26,30 @@ const flushFrequency = v.pipe(
   }),
 );
 
+/** As Kubernetes writes amounts: "64Ki", "1.5G", "1e3". */
+export const isQuantity = (text: string): boolean =>
+  /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$/.test(text);
+
 const output = v.strictObject({
   splitStream: flag(),
   infoBufferSize: v.pipe(
     v.nullish(v.union([v.string(), v.number()]), 0),
     v.transform((value) => `${value || 0}`),
-    v.regex(/^\d+(\.\d+)?([KMGTPE]i|[kMGTPEmun])?$/, "must be a quantity, as 64Ki"),
+    v.check(isQuantity, "must be a quantity, as 64Ki"),
+    v.transform((value) => (Number.parseFloat(value) === 0 ? "0" : value)),
   ),
 });
 
 const logging = v.strictObject({
   flushFrequency,
   verbosity: integer(0),
-  vmodule: v.nullish(v.array(v.strictObject({ filePattern: text(), verbosity: integer(0) })), []),
+  vmodule: v.nullish(v.array(v.nullish(v.strictObject({ filePattern: text(), verbosity: integer(0) }), {})), []),
   options: v.nullish(v.strictObject({ text: v.nullish(output, {}), json: v.nullish(output, {}) }), {}),
 });
 
 const ipvs = v.strictObject({
   scheduler: text(),
-  excludeCIDRs: v.optional(v.nullable(v.array(v.string())), null),
+  excludeCIDRs: v.optional(v.nullable(v.array(text())), null),
   strictARP: flag(),
   tcpTimeout: durationText,
   tcpFinTimeout: durationText,

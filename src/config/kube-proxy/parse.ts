@@ -18,23 +18,25 @@ export interface KubeProxySource {
   readonly value: object;
   /** Keys that stand there twice. */
   readonly duplicates: readonly string[];
+  /** Other documents follow. */
+  readonly continues: boolean;
   /** For what kube-proxy has no word for. */
   readonly defaults: Config;
 }
 
 /** Throws ConfigError. */
-export function parseKubeProxy({ file, value, duplicates, defaults }: KubeProxySource): {
+export function parseKubeProxy({ file, value, duplicates, continues, defaults }: KubeProxySource): {
   readonly config: Config;
   readonly notes: readonly string[];
 } {
   const unknown: string[] = [];
-  const known = prune(wireSchema, value, "", unknown);
-  const wire = checkedWire(file, known);
+  const wire = checkedWire(file, prune(wireSchema, value, "", unknown));
   return {
     config: configOf(wire, defaults),
     notes: [
       ...unknown.map((path) => `${file}: unknown field ${path} is ignored`),
       ...duplicates.map((path) => `${file}: field ${path} stands there twice; the last one counts`),
+      ...(continues ? [`${file}: only the first of its documents counts`] : []),
     ],
   };
 }
@@ -57,7 +59,9 @@ function prune(schema: object, value: unknown, path: string, unknown: string[]):
   if ("wrapped" in schema) return prune(schema.wrapped as object, value, path, unknown);
   if (Array.isArray(value) && "item" in schema)
     return value.map((item, i) => prune(schema.item as object, item, at(i), unknown));
-  if (!("entries" in schema) || typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  // A list would pass for an object without any of its fields.
+  if (Array.isArray(value) && ("entries" in schema || "key" in schema)) return "a list";
+  if (!("entries" in schema) || typeof value !== "object" || value === null) return value;
   const entries = schema.entries as Readonly<Record<string, object>>;
   const known: Record<string, unknown> = {};
   for (const [key, item] of Object.entries(value)) {
@@ -95,7 +99,7 @@ function configOf(wire: Wire, defaults: Config): Config {
     hostnameOverride: wire.hostnameOverride || null,
     mode: wire.mode,
     localhostNodePorts: activeSection(wire.mode) === "iptables" && wire.iptables.localhostNodePorts,
-    nodePortAddresses: wire.nodePortAddresses.length === 0 ? null : wire.nodePortAddresses,
+    nodePortAddresses: wire.nodePortAddresses,
     allowServiceExternalIps: wire.featureGates[EXTERNAL_IPS_GATE] ?? true,
     masqueradeAll: wire.mode === "nftables" ? wire.nftables.masqueradeAll : wire.iptables.masqueradeAll,
     detectLocalMode: wire.detectLocalMode,

@@ -21,13 +21,18 @@ const AMBIGUOUS = new RegExp(
   "i",
 );
 
+/** What would begin or end a document, at the beginning of a line. */
+const MARKER = /^(?:---|\.\.\.)/;
+
 /** YAML with sorted keys, lists not indented, strings quoted only where they have to be. */
 export async function yamlText(value: object): Promise<string> {
   const { Document, isScalar, visit } = await import("yaml");
   const document = new Document(value, { sortMapEntries: true, aliasDuplicateObjects: false });
   visit(document, {
     Scalar(_, node) {
-      if (isScalar(node) && typeof node.value === "string" && AMBIGUOUS.test(node.value)) node.type = "QUOTE_DOUBLE";
+      if (!isScalar(node) || typeof node.value !== "string") return;
+      if (AMBIGUOUS.test(node.value) || node.value.includes("\t")) node.type = "QUOTE_DOUBLE";
+      else if (MARKER.test(node.value)) node.type = "QUOTE_SINGLE";
     },
   });
   return document.toString({ indentSeq: false, singleQuote: true, lineWidth: 0 });

@@ -6,17 +6,22 @@ import type { ConfigProblem } from "../problem.ts";
 import { HEALTHZ_PORT, METRICS_PORT } from "../schema.ts";
 import { parseDuration } from "./duration.ts";
 import { gateProblem } from "./feature-gates.ts";
+import { gateIsOn, lackingGates } from "./gate-dependencies.ts";
 import { activeSection, type Wire } from "./wire-schema.ts";
 
 const PREVIOUS_MINOR = "1.35";
 
-type Check = (wire: Wire) => Iterable<readonly [path: string, message: string]>;
+type Found = Iterable<readonly [path: string, message: string]>;
+type Check = (wire: Wire) => Found;
+type LoggingAndGates = Pick<Wire, "featureGates" | "logging">;
 
-function* gates({ featureGates }: Wire) {
+function* gates({ featureGates }: LoggingAndGates) {
   for (const [name, value] of Object.entries(featureGates)) {
     const problem = gateProblem(name, value);
     if (problem !== null) yield [`featureGates.${name}`, problem] as const;
   }
+  for (const [gate, lacks] of lackingGates(featureGates))
+    yield [`featureGates.${gate}`, `is on, and needs ${lacks.join(" and ")}, which is off`] as const;
 }
 
 function* modeSections({ mode, iptables, ipvs, nftables }: Wire) {
@@ -49,8 +54,8 @@ function* addresses({ bindAddress, healthzBindAddress, metricsBindAddress, hostn
 }
 
 function* nodePortAddresses({ nodePortAddresses: list }: Wire) {
-  for (const [i, item] of list.entries())
-    if (item === "primary" ? list.length > 1 : !isCidr(item)) {
+  for (const [i, item] of (list ?? []).entries())
+    if (item === "primary" ? list?.length !== 1 : !isCidr(item)) {
       const message = item === "primary" ? '"primary" stands alone' : `must be a CIDR or "primary", is "${item}"`;
       yield [`nodePortAddresses.${i}`, message] as const;
     }
@@ -80,11 +85,16 @@ function* numbers({ oomScoreAdj, clientConnection: { burst }, conntrack }: Wire)
     if (typeof value === "number" && value < 0) yield [`conntrack.${field}`, "must not be negative"] as const;
 }
 
-function* logging({ logging: { format, flushFrequency, verbosity, vmodule } }: Wire) {
+function* logging({ featureGates, logging: { format, flushFrequency, verbosity, vmodule, options } }: LoggingAndGates) {
   const flushed = typeof flushFrequency === "number" ? flushFrequency : parseDuration(flushFrequency);
   if (flushed !== null && flushed <= 0) yield ["logging.flushFrequency", "must be more than 0"] as const;
   if (verbosity < 0) yield ["logging.verbosity", "must not be negative"] as const;
   if (vmodule.length > 0 && format === "json") yield ["logging.vmodule", "goes with format text only"] as const;
+  if (format === "json" && !gateIsOn("LoggingBetaOptions", featureGates))
+    yield ["logging.format", "json needs the feature gate LoggingBetaOptions"] as const;
+  for (const [name, { splitStream, infoBufferSize }] of Object.entries(options))
+    if ((splitStream || infoBufferSize !== "0") && !gateIsOn("LoggingAlphaOptions", featureGates))
+      yield [`logging.options.${name}`, "needs the feature gate LoggingAlphaOptions"] as const;
   for (const [i, { filePattern, verbosity: level }] of vmodule.entries()) {
     if (!/^[^=,]+$/.test(filePattern))
       yield [`logging.vmodule.${i}.filePattern`, "must be a pattern without = and ,"] as const;
@@ -109,7 +119,13 @@ const CHECKS: readonly Check[] = [
   hiddenMetrics,
 ];
 
+const problems = (found: Found): ConfigProblem[] => [...found].map(([path, message]) => ({ path, message }));
+
 /** Every value that kube-proxy would not start with. */
-export function validate(wire: Wire): ConfigProblem[] {
-  return CHECKS.flatMap((check) => [...check(wire)].map(([path, message]) => ({ path, message })));
-}
+export const validate = (wire: Wire): ConfigProblem[] => CHECKS.flatMap((check) => problems(check(wire)));
+
+/** What does not go together among gates and logging, wherever they were set. */
+export const validateLogging = (set: LoggingAndGates): ConfigProblem[] => [
+  ...problems(gates(set)),
+  ...problems(logging(set)),
+];

@@ -21,6 +21,15 @@ const conntrack = v.strictObject({
   udpStreamTimeout: duration(0),
 });
 
+/** kube-proxy reads whether the streams are split from its flags alone. */
+const logOptions = v.pipe(
+  sections.logging.entries.options,
+  v.transform(({ text: { infoBufferSize: textSize }, json: { infoBufferSize: jsonSize } }) => ({
+    text: { splitStream: false, infoBufferSize: textSize },
+    json: { splitStream: false, infoBufferSize: jsonSize },
+  })),
+);
+
 export const wireSchema = v.strictObject({
   apiVersion: v.literal(API_VERSION),
   kind: v.literal(KIND),
@@ -30,6 +39,7 @@ export const wireSchema = v.strictObject({
     v.strictObject({
       format: v.pipe(text("text"), v.picklist(["text", "json"], 'must be "text" or "json"')),
       ...sections.logging.entries,
+      options: logOptions,
     }),
     {},
   ),
@@ -54,7 +64,7 @@ export const wireSchema = v.strictObject({
   ),
   detectLocal: v.nullish(v.strictObject({ bridgeInterface: text(), interfaceNamePrefix: text() }), {}),
   clusterCIDR: text(),
-  nodePortAddresses: v.nullish(v.array(v.string()), []),
+  nodePortAddresses: v.optional(v.nullable(v.array(text())), null),
   oomScoreAdj: integer(-999),
   conntrack: v.nullish(conntrack, {}),
   configSyncPeriod: duration(900),

@@ -24,7 +24,7 @@ export function wireConfiguration(config: Config): object {
   return wireFile({
     ...config,
     mode: activeSection(mode),
-    nodePortAddresses: nodePortAddresses ?? (mode === "nftables" ? ["primary"] : null),
+    nodePortAddresses: mode === "nftables" && !nodePortAddresses?.length ? ["primary"] : nodePortAddresses,
     conntrack: {
       ...conntrack,
       maxPerCore: conntrack.maxPerCore ?? CONNTRACK_DEFAULTS.maxPerCore,

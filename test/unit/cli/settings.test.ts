@@ -26,9 +26,9 @@ const portolan = file(
 const notes = async (flags: Flags): Promise<readonly string[]> => (await loadSettings(flags)).notes;
 
 test("nothing given: the defaults", async () => {
-  expect(await loadSettings({})).toEqual({ config: defaultConfig(), file: null, notes: [] });
+  expect(await loadSettings({})).toEqual({ config: defaultConfig(), file: null, text: null, notes: [] });
   const empty = { config: "", kubeconfig: "", master: "", hostnameOverride: "", bindAddress: "", v: "0" };
-  expect(await loadSettings(empty)).toEqual({ config: defaultConfig(), file: null, notes: [] });
+  expect(await loadSettings(empty)).toEqual({ config: defaultConfig(), file: null, text: null, notes: [] });
 });
 
 test("--kubeconfig wins over a PortolanConfiguration, and not over a KubeProxyConfiguration", async () => {
@@ -51,6 +51,37 @@ test("--master is asked first, with a file too", async () => {
     expect((await loadSettings({ config, master: "https://10.0.0.1:6443//" })).config.apiServers).toEqual([
       "https://10.0.0.1:6443",
     ]);
+});
+
+test("--master may be a mere host, which is asked over plain HTTP", async () => {
+  expect((await loadSettings({ master: "10.0.0.1:8080" })).config.apiServers).toEqual(["http://10.0.0.1:8080"]);
+  expect((await loadSettings({ master: "http://a/prefix" })).config.apiServers).toEqual(["http://a/prefix"]);
+});
+
+test("values that do not count are not judged; those that do are, all at once, and with one another", async () => {
+  const wrong = { oomScoreAdj: "5000", clusterCidr: "x", featureGates: "NoSuchGate=true", proxyMode: "none" };
+  expect((await loadSettings({ ...wrong, config: kubeProxy })).config.oomScoreAdj).toBe(-999);
+  await expect(loadSettings(wrong)).rejects.toMatchObject({
+    problems: [
+      expect.stringMatching(/^--proxy-mode: must be iptables/),
+      expect.stringMatching(/^--cluster-cidr: must be one CIDR/),
+      expect.stringMatching(/^--feature-gates: NoSuchGate is no feature gate/),
+      "--oom-score-adj: must be -1000 to 1000, is 5000",
+    ],
+  });
+  for (const flags of [
+    { featureGates: "GangScheduling=true" },
+    { loggingFormat: "json", vmodule: "a=1" },
+    { logTextInfoBufferSize: "64Ki" },
+    { logJsonSplitStream: "true" },
+    { loggingFormat: "json", featureGates: "LoggingBetaOptions=false" },
+  ])
+    await expect(loadSettings(flags)).rejects.toThrow(/^flags: 1 problem/);
+  const alpha = { featureGates: "LoggingAlphaOptions=true", logTextInfoBufferSize: "64Ki", logTextSplitStream: "true" };
+  expect((await loadSettings(alpha)).config.kubeProxy.logging.options.text).toEqual({
+    splitStream: true,
+    infoBufferSize: "64Ki",
+  });
 });
 
 test("with a file kube-proxy's settings by flags do not count, of either kind; logging does", async () => {

@@ -28,10 +28,15 @@ test.each([
   ],
   ["an alias of nothing", "mode: *none\n"],
   ["an alias of itself", "conntrack: &a {min: *a}\n"],
-  ["two documents", "---\nmode: nftables\n"],
 ])("%s is refused", async (_, text) => {
   expect(await settled(KUBE_PROXY + text)).toBe("refused");
   expect(await settled(PORTOLAN + text)).toBe("refused");
+});
+
+test("of two documents kube-proxy's is the first, and says so; portolan's is one alone", async () => {
+  const { config, notes } = await parseConfig("f", `${KUBE_PROXY}mode: nftables\n---\nmode: [\n`);
+  expect([config.mode, notes]).toEqual(["nftables", ["f: only the first of its documents counts"]]);
+  expect(await settled(`${PORTOLAN}---\nmode: nftables\n`)).toBe("refused");
 });
 
 test.each([

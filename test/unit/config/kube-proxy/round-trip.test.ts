@@ -34,7 +34,7 @@ const kept = fc.record({
     flushFrequency: fc.oneof(duration, fc.integer({ min: 1, max: 10 ** 10 })),
     vmodule: fc.array(fc.record({ filePattern: filled, verbosity: fc.integer({ min: 0, max: 9 }) }), { maxLength: 2 }),
     options: fc.record({
-      text: fc.record({ splitStream: fc.boolean(), infoBufferSize: fc.constantFrom("0", "64Ki") }),
+      text: fc.record({ infoBufferSize: fc.constantFrom("0", "64Ki") }),
     }),
   }),
   showHiddenMetricsForVersion: fc.constantFrom("", "1.35"),
@@ -82,13 +82,15 @@ const input = fc
     kubeProxy: kept,
   })
   .map(
-    ({ periods, ...rest }): ConfigInput => ({
+    ({ periods, kubeProxy, ...rest }): ConfigInput => ({
       ...rest,
+      // A buffer is an alpha option.
+      kubeProxy: { ...kubeProxy, featureGates: { ...kubeProxy.featureGates, LoggingAlphaOptions: true } },
       syncPeriodSec: Math.max(...periods),
       minSyncPeriodSec: Math.min(...periods),
       localhostNodePorts: rest.mode === "" || rest.mode === "iptables" ? rest.masqueradeAll : false,
       // Patterns for files go with text alone.
-      logFormat: rest.kubeProxy.logging.vmodule.length > 0 ? "text" : rest.enableProfiling ? "text" : "json",
+      logFormat: kubeProxy.logging.vmodule.length > 0 ? "text" : rest.enableProfiling ? "text" : "json",
     }),
   );
 
