@@ -28,6 +28,15 @@ export class CorruptStreamError extends Error {
   override readonly name = "CorruptStreamError";
 }
 
+/** The server's versions went back: what it tells is out of order, or of another history. Only a relist helps. */
+export class WentBackError extends Error {
+  override readonly name = "WentBackError";
+
+  constructor(what: string, version: string, before: string) {
+    super(`${what} of version ${version} after ${before}`);
+  }
+}
+
 /** Not a byte for longer than a live server is ever silent. */
 export class SilenceError extends Error {
   override readonly name = "SilenceError";

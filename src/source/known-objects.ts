@@ -55,7 +55,7 @@ export class KnownObjects<T> {
   #epoch = 0;
   /** The version up to which the watch claims to have told everything; "" before the first relist is through. */
   #toldUpTo = "";
-  /** Found by this relist, and missed if its own version is not behind the watch's. */
+  /** Found by this relist, and missed by the watch. */
   #suspects = 0;
   /** A comparison has counted what the next relist will find. */
   #counted = false;
@@ -65,6 +65,8 @@ export class KnownObjects<T> {
   #swept = 0;
   /** What the relist before this one lacked and was kept. */
   #held: ReadonlySet<string> = new Set();
+  /** Equal versions need not mean equal objects. */
+  #distrusted = false;
   /** Versions of deletions by key, while a comparison is under way. */
   #deletions: Map<string, string> | null = null;
 
@@ -87,17 +89,22 @@ export class KnownObjects<T> {
     this.#settled = false;
   }
 
+  /** The server's versions went back: those known are of another history. The next relist delivers everything. */
+  distrust(): void {
+    this.#distrusted = true;
+  }
+
   /** An object of a relist: delivered unless this very version was. */
   listed(object: JsonObject, receivedNs: bigint): void {
     const key = keyOf(object);
     const version = versionOf(object);
     const entry = this.#entries.get(key);
-    if (entry !== undefined && entry.version === version && version !== "") {
+    if (entry !== undefined && entry.version === version && version !== "" && !this.#distrusted) {
       entry.epoch = this.#epoch;
       return;
     }
     const isNewer = entry === undefined || Number(version) > Number(entry.version);
-    const isPassed = this.#toldUpTo !== "" && Number(version) <= Number(this.#toldUpTo);
+    const isPassed = !this.#distrusted && this.#toldUpTo !== "" && Number(version) <= Number(this.#toldUpTo);
     const wasOurs = entry?.delivered ?? false;
     const isOurs = this.#accept(key, object, receivedNs);
     // What is not ours may come only now, of a server that does not know our selectors.
@@ -105,13 +112,13 @@ export class KnownObjects<T> {
   }
 
   /**
-   * The relist is through, at `version`: what it did not show is gone. If that is more than half of what there was, and
+   * The relist is through: what it did not show is gone. If that is more than half of what there was, and
    * that was not little, it is kept, and the answer says so; what the next relist does not show either is gone then.
    */
-  endRelist(version: string, receivedNs: bigint): MassDeletion | null {
-    // A version behind the watch's is another history: nothing can be said of what was missed in this one.
-    if (Number(version) >= Number(this.#toldUpTo) && !this.#counted) this.counters.missed_events += this.#suspects;
+  endRelist(receivedNs: bigint): MassDeletion | null {
+    if (!this.#counted) this.counters.missed_events += this.#suspects;
     this.#counted = false;
+    this.#distrusted = false;
     const unseen: [string, Entry][] = [];
     for (const pair of this.#entries) if (pair[1].epoch !== this.#epoch) unseen.push(pair);
     const gone = unseen.filter(([, entry]) => entry.delivered).map(([key]) => key);
@@ -165,8 +172,12 @@ export class KnownObjects<T> {
    * watch has passed the list's version. What changed after that version is no difference.
    */
   compare({ version, objects }: Snapshot): string[] {
-    const told = (key: string) => this.#entries.get(key)?.version ?? this.#deletions?.get(key) ?? "0";
-    const missed = [...objects].filter(([key, listed]) => Number(told(key)) < Number(listed)).map(([key]) => key);
+    const missed: string[] = [];
+    for (const [key, listed] of objects) {
+      const told = this.#entries.get(key)?.version ?? this.#deletions?.get(key) ?? "0";
+      // A version that is neither the list's nor later is of another history if it is not of an earlier time.
+      if (told !== listed && Number(told) <= Number(version)) missed.push(key);
+    }
     for (const [key, entry] of this.#entries)
       if (!objects.has(key) && Number(entry.version) <= Number(version)) missed.push(key);
     this.counters.missed_events += missed.length;

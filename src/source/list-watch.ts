@@ -4,7 +4,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { ApiClient } from "./api-client.ts";
-import { CorruptStreamError, InterruptedError, MassDeletionError, StatusError } from "./api-error.ts";
+import { CorruptStreamError, InterruptedError, MassDeletionError, StatusError, WentBackError } from "./api-error.ts";
 import { readBody } from "./body-reader.ts";
 import type { Clock } from "./clock.ts";
 import { isObject, type JsonObject, member, objectMember } from "./decode-field.ts";
@@ -68,6 +68,8 @@ export class ListWatch<T> {
   #interrupted = false;
   #openedMs = Number.POSITIVE_INFINITY;
   #delivered = false;
+  /** The present or last watch has sent something. */
+  #heard = false;
 
   constructor(options: ListWatchOptions<T>) {
     this.#options = options;
@@ -95,6 +97,11 @@ export class ListWatch<T> {
   /** The present or last watch lived a second, or told something new. */
   get healthy(): boolean {
     return this.#delivered || this.livedLong;
+  }
+
+  /** The present or last watch has not sent a byte. */
+  get unheard(): boolean {
+    return !this.#heard;
   }
 
   get livedLong(): boolean {
@@ -151,6 +158,13 @@ export class ListWatch<T> {
     this.#endRelist(version, process.hrtime.bigint());
   }
 
+  /** Throws WentBackError if the server's storage is at a version before ours. */
+  async checkVersion(target: Target): Promise<void> {
+    const query = { limit: "1" };
+    const first = await this.#items(await this.#get({ ...target, accept: NAMES_ONLY }, query), () => undefined);
+    this.#expectAfter(versionOf(first), "a list");
+  }
+
   /** A consistent list beside the watch, of names and versions. Changes nothing. */
   async snapshot(target: Target): Promise<Snapshot> {
     const objects = new Map<string, string>();
@@ -188,13 +202,23 @@ export class ListWatch<T> {
   #endRelist(version: string, receivedNs: bigint): void {
     const { resource } = this.#options;
     this.#initial = false;
-    this.#advance(version);
-    const held = this.objects.endRelist(version, receivedNs);
+    const before = this.#toldUpTo;
+    if (isBefore(version, before)) {
+      this.objects.distrust();
+      this.#advance(version);
+      throw new WentBackError("a list", version, before);
+    }
+    const held = this.objects.endRelist(receivedNs);
     if (held !== null) throw new MassDeletionError(held.missing, held.of);
+    this.#advance(version);
     resource.relisted?.();
     if (this.#synced) return;
     this.#synced = true;
     resource.synced();
+  }
+
+  #expectAfter(version: string, what: string): void {
+    if (isBefore(version, this.#toldUpTo)) throw new WentBackError(what, version, this.#toldUpTo);
   }
 
   #advance(version: string): void {
@@ -206,6 +230,7 @@ export class ListWatch<T> {
   #noWatch(): void {
     this.#openedMs = Number.POSITIVE_INFINITY;
     this.#delivered = false;
+    this.#heard = false;
   }
 
   /** A page of a relist. */
@@ -251,6 +276,7 @@ export class ListWatch<T> {
     const lines = new LineSplitter(MAX_OBJECT_BYTES, (line) => this.#event(line, receivedNs));
     await readBody(response, this.#reading(), (chunk, ns) => {
       this.#lastHeardNs = receivedNs = ns;
+      this.#heard = true;
       lines.push(chunk);
     });
     if (lines.pending > 0) throw new CorruptStreamError("the watch ended in the middle of a line");
@@ -278,6 +304,7 @@ export class ListWatch<T> {
     const object = isObject(event) ? objectMember(event, "object") : undefined;
     if (!isObject(event) || object === undefined) throw new CorruptStreamError("an event without an object");
     const type = member(event, "type");
+    if (!this.#initial && type !== "ERROR") this.#expectAfter(versionOf(object), "an event");
     switch (type) {
       case "ADDED":
       case "MODIFIED":
@@ -315,7 +342,8 @@ export class ListWatch<T> {
       return;
     }
     const annotations = objectMember(objectMember(object, "metadata") ?? {}, "annotations") ?? {};
-    if (member(annotations, "k8s.io/initial-events-end") !== "true") return;
+    if (member(annotations, "k8s.io/initial-events-end") !== "true")
+      throw new CorruptStreamError("a bookmark among the initial events: the server does not know that these end");
     const version = versionOf(object);
     if (version === "") throw new CorruptStreamError("a bookmark without resourceVersion");
     this.#openedMs = this.#options.clock.now();
@@ -330,6 +358,11 @@ function parse(json: Buffer): unknown {
   } catch (error) {
     throw new CorruptStreamError(`not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
+}
+
+/** Versions are numbers that grow; of "" nothing is said. */
+function isBefore(version: string, other: string): boolean {
+  return version !== "" && Number(version) < Number(other);
 }
 
 function errorOf(status: JsonObject): StatusError {

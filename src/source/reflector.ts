@@ -12,6 +12,7 @@ import {
   SilenceError,
   StatusError,
   UnreachableError,
+  WentBackError,
 } from "./api-error.ts";
 import { Backoff } from "./backoff.ts";
 import { type Clock, sleep } from "./clock.ts";
@@ -104,6 +105,7 @@ export class Reflector<T> {
     idle_timeouts: 0,
     mass_deletions_held: 0,
     other_clusters: 0,
+    versions_went_back: 0,
   };
   #running: Promise<unknown> | null = null;
   #connected = false;
@@ -116,6 +118,8 @@ export class Reflector<T> {
   #unpaged = false;
   /** Streams in a row that broke their own protocol. */
   #streamFailures = 0;
+  /** The last watch never said a word: perhaps its version is still to come, where a backup was put back. */
+  #doubtful = false;
   /** The next relist is a consistent list. */
   #confirming = false;
   #held: MassDeletionError | null = null;
@@ -203,8 +207,11 @@ export class Reflector<T> {
   async #once(server: string): Promise<number> {
     const abilities = this.#abilitiesOf(server);
     const target = this.#target(server);
-    if (this.#requests.version !== null) await this.#requests.watch(target);
-    else if (this.#confirming || !abilities.watchList) {
+    if (this.#requests.version !== null) {
+      if (this.#doubtful) await this.#requests.checkVersion(target);
+      this.#doubtful = false;
+      await this.#requests.watch(target);
+    } else if (this.#confirming || !abilities.watchList) {
       await this.#list(target);
       return 0;
     } else {
@@ -263,6 +270,7 @@ export class Reflector<T> {
   /** Counts the failure, remembers what it says of the server; answers how long to wait. */
   #failed(error: unknown, server: string): number {
     if (error instanceof MassDeletionError) return this.#hold(error, server);
+    if (error instanceof WentBackError) return this.#wentBack();
     if (error instanceof InterruptedError) {
       this.#requests.forgetVersion();
       return 0;
@@ -282,6 +290,7 @@ export class Reflector<T> {
     if (this.#requests.initial) this.#abilitiesOf(server).watchListEnded(false);
     if (error instanceof SilenceError) {
       this.#counters.idle_timeouts++;
+      this.#doubtful = this.#requests.unheard;
       this.#options.client.dropIdle(server);
       return this.#tryNext(server);
     }
@@ -299,6 +308,13 @@ export class Reflector<T> {
     this.#requests.forgetVersion();
     this.#notify("held", server);
     this.#pool.failed(server);
+    return this.#relist.next();
+  }
+
+  #wentBack(): number {
+    this.#counters.versions_went_back++;
+    this.#doubtful = false;
+    this.#requests.forgetVersion();
     return this.#relist.next();
   }
 

@@ -39,6 +39,8 @@ interface OpenWatch {
   readonly resource: Resource;
   readonly response: ServerResponse;
   readonly bookmarks: boolean;
+  /** It hears of what comes after this. */
+  readonly from: number;
 }
 
 interface LoggedEvent {
@@ -196,8 +198,13 @@ export class FaultApiServer {
     for (const resource of RESOURCES) this.#history[resource].length = 0;
   }
 
+  /** Other kinds of objects change. */
+  jump(by: number): void {
+    this.#version += by;
+  }
+
   bookmark(resource: Resource): void {
-    for (const watch of this.#open(resource)) if (watch.bookmarks) watch.response.write(bookmarkLine(++this.#version));
+    for (const watch of this.#open(resource)) if (watch.bookmarks) this.#tell(watch, bookmarkLine(++this.#version));
   }
 
   /** Writes these bytes into every open watch of the resource. */
@@ -227,7 +234,12 @@ export class FaultApiServer {
     const line = `${JSON.stringify({ type, object })}\n`;
     if (this.silent) return;
     this.#history[resource].push({ version: this.#version, line });
-    for (const watch of this.#open(resource)) watch.response.write(line);
+    for (const watch of this.#open(resource)) this.#tell(watch, line);
+  }
+
+  /** The last change, to whoever does not claim to know of it. */
+  #tell({ response, from }: OpenWatch, line: string): void {
+    if (this.#version > from) response.write(line);
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
@@ -326,7 +338,7 @@ export class FaultApiServer {
     }
     if (kind === "watch-list") this.#initialEvents(seen, response);
     else for (const event of this.#history[resource]) if (event.version > from) response.write(event.line);
-    const watch = { resource, response, bookmarks: query.get("allowWatchBookmarks") === "true" };
+    const watch = { resource, response, bookmarks: query.get("allowWatchBookmarks") === "true", from };
     this.#watches.add(watch);
     response.on("close", () => this.#watches.delete(watch));
   }

@@ -131,7 +131,7 @@ test("a line of more than 8 MiB: dropped, the connection too, without keeping it
     if (kind !== "watch" || resource !== "services" || sent > 0) return false;
     response.writeHead(200);
     const more = () => {
-      while (sent < 64 && !response.destroyed && response.write(piece)) sent++;
+      for (let room = true; room && sent < 64 && !response.destroyed; sent++) room = response.write(piece);
       if (sent < 64 && !response.destroyed) response.once("drain", more);
     };
     more();

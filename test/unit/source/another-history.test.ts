@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Versions that go back: a backup put back under the API server, a stream that tells things twice or out of order. What
+// was known of before then says nothing, and everything is listed again.
+
+import { expect, test } from "vitest";
+import { type ApiObject, FaultApiServer } from "../../support/api-server.ts";
+import { service, slice } from "./objects.ts";
+import { reflectorWorld } from "./reflector-world.ts";
+
+const world = reflectorWorld();
+
+const event = (type: string, object: ApiObject, version: number): string =>
+  `${JSON.stringify({ type, object: { ...object, metadata: { ...object.metadata, resourceVersion: String(version) } } })}\n`;
+
+/** The server goes, and one with another storage comes back in its place. */
+async function comeBack(version: number, fill: (server: FaultApiServer) => void): Promise<void> {
+  const { port } = world.server;
+  await world.server.stop();
+  world.server = await FaultApiServer.start({ port, version });
+  fill(world.server);
+}
+
+test("a server that comes back with an older state and has nothing to tell of our version: listed again", async () => {
+  world.server.bookmark("services");
+  await world.startSynced();
+  await world.expectLive();
+  await comeBack(10, (server) => {
+    server.put("services", service("web", "10.96.0.77"));
+    server.put("endpointslices", slice("web-1", ["10.0.0.1"]));
+  });
+  await world.sink.until(() => world.web === "10.96.0.77" && !world.sink.services.has("shop/api"));
+  await world.sink.until(() => world.sink.slices.get("shop/web-1")?.count === 1);
+  expect(world.counter("missed_events")).toBe(0);
+  await world.expectLive();
+});
+
+test("an object of the same version as before, and other content", async () => {
+  await world.startSynced();
+  await comeBack(100, (server) => {
+    server.put("services", service("web", "10.96.0.77")); // 101, as at first
+  });
+  await world.sink.until(() => world.web === "10.96.0.77" && !world.sink.services.has("shop/api"));
+  await world.expectLive();
+});
+
+test("an event told a second time, after what came later: it does not count, everything is listed again", async () => {
+  await world.startSynced();
+  const before = world.server.version;
+  world.server.put("services", service("web", "10.96.0.70"));
+  world.server.put("services", service("web", "10.96.0.71"));
+  await world.sink.until(() => world.web === "10.96.0.71");
+  const told = world.sink.log.length;
+  world.server.write("services", event("MODIFIED", service("web", "10.96.0.70"), before + 1));
+  await world.sink.until(() => world.counter("relists") === 1);
+  await world.expectLive();
+  expect(world.sink.log.slice(told)).toEqual(["+service shop/web"]);
+  expect(world.counter("versions_went_back")).toBe(1);
+});
+
+test("a deletion that comes after what came later: nothing that is there goes", async () => {
+  await world.startSynced();
+  const { version } = world.server;
+  world.server.jump(10);
+  await world.expectLive();
+  world.server.write("services", event("DELETED", service("api"), version));
+  await world.sink.until(() => world.counter("relists") === 1);
+  await world.expectLive();
+  expect(world.deletions).toEqual([]);
+});
+
+test("a bookmark that goes back: listed again, once", async () => {
+  await world.startSynced();
+  await world.expectLive();
+  world.server.write("services", event("BOOKMARK", { metadata: { name: "" } }, 3));
+  await world.sink.until(() => world.counter("relists") === 1);
+  await world.expectLive();
+  expect(world.counter("versions_went_back")).toBe(1);
+});
+
+test("the same event twice in a row is one", async () => {
+  await world.startSynced();
+  await world.expectLive();
+  world.server.write("services", event("MODIFIED", service("web", world.web), world.server.version));
+  await world.expectLive();
+  expect(world.counter("relists")).toBe(0);
+});
+
+test("streams that always go back: listed at the pace of a storm, and what the lists say counts", async () => {
+  await world.startSynced();
+  let watches = 0;
+  world.server.intercept = ({ kind, resource }, response) => {
+    if (resource !== "services" || kind === "list") return false;
+    if (kind === "watch-list") return false;
+    watches++;
+    response.writeHead(200).write(event("MODIFIED", service("web", "10.96.0.1"), 1));
+    return true;
+  };
+  const startMs = performance.now();
+  world.server.endWatches("services");
+  await world.sink.until(() => watches >= 5);
+  expect(watches / (performance.now() - startMs)).toBeLessThan(5 / 100);
+  world.server.intercept = null;
+});
