@@ -97,6 +97,8 @@ export class Pipeline {
       deviceAddresses: new Set(),
       clusterCidrs: cidrsOf(clusterCidrs),
       serviceCidrs: [],
+      // Claims that others hold, and what waits for room in the map, are remembered too.
+      mostFrontends: 2 * options.config.mapSizes.frontends,
     });
     this.#loop = this.#makeLoop(options.servers);
     options.servers.useFigures(this.#figures());
@@ -156,7 +158,7 @@ export class Pipeline {
       // What failed may have been written by a round of the programmer's own since: that ends the failure all the same.
       if (installation.programmer.wantsRetry || watch.isFailing) {
         watch.applied(installation.programmer.retry());
-        if (this.#loop.isSynced) this.#onDrained();
+        if (this.#loop.isDrained) this.#onDrained();
       }
       if (!installation.programmer.wantsRetry) this.#refusals.clear();
       if (this.#loop.isSynced) this.#heap.tick(performance.now() - this.#appliedMs);

@@ -127,6 +127,11 @@ export class SyncLoop implements SourceSink {
     return this.#synced;
   }
 
+  /** In sync with all that has come so far. */
+  get isDrained(): boolean {
+    return this.#synced && this.#queue.size === 0 && this.#scheduled === null;
+  }
+
   /** Nothing will be compiled or written any more. */
   stop(): void {
     this.#stopped = true;

@@ -164,11 +164,15 @@ test("what goes after its part of the first sync was written goes with the last 
   expect(events).toEqual(["synced"]);
 });
 
-test("later a big burst comes in slices", async () => {
+test("later a big burst comes in slices, and only the last one drains it", async () => {
   await syncEmpty();
+  expect(loop.isDrained).toBe(true);
   deltas = [];
   for (let i = 0; i < 700; i++) put(service(`s${i}`, { ip: `10.97.${i >> 8}.${i & 255}` }));
+  while (deltas.length === 0) await turn();
+  expect(loop.isDrained).toBe(false);
   await settle();
+  expect(loop.isDrained).toBe(true);
   expect(deltas.map(({ upserted }) => upserted.length)).toEqual([256, 256, 188]);
 });
 
