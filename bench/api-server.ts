@@ -239,6 +239,7 @@ export class ApiServer {
     response.on("close", () => collection.watchers.delete(response));
     response.flushHeaders();
     const items = [...collection.items.values()].filter(({ version }) => version > since);
+    items.sort((a, b) => a.version - b.version);
     const type = initial ? "ADDED" : "MODIFIED";
     for (let i = 0; i < items.length; i += BATCH) {
       const lines = items.slice(i, i + BATCH).map(({ json }) => `{"type":"${type}","object":${json}}\n`);
