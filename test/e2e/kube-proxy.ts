@@ -17,17 +17,27 @@ export const proxyConfiguration = ({ plane }: Bed): object => ({
   conntrack: { maxPerCore: 0, min: 0 },
 });
 
-/** What `ask` finds out while it runs. Its rules are taken away again. */
-export async function besideKubeProxy<T>(bed: Bed, ask: (proxy: Daemon) => Promise<T>): Promise<T> {
-  const place = { netns: bed.node.netns };
+/** Starts it beside the node's processes; whoever starts it stops it. */
+export async function startKubeProxy(bed: Bed): Promise<Daemon> {
   const file = join(bed.dir, "kube-proxy.json");
   writeFileSync(file, JSON.stringify(proxyConfiguration(bed)));
   const program = join(await kubeBinaries(["kube-proxy"]), "kube-proxy");
-  const proxy = new Daemon([program, `--config=${file}`], join(bed.dir, "kube-proxy.log"), place);
+  const place = { netns: bed.node.netns, cgroup: bed.system };
+  return new Daemon([program, `--config=${file}`], join(bed.dir, "kube-proxy.log"), place);
+}
+
+/** What it leaves behind when it ends. */
+export async function removeRules({ node }: Bed): Promise<void> {
+  for (const family of ["ip", "ip6"]) await command(["nft", "delete", "table", family, "kube-proxy"], node);
+}
+
+/** What `ask` finds out while it runs. Its rules are taken away again. */
+export async function besideKubeProxy<T>(bed: Bed, ask: (proxy: Daemon) => Promise<T>): Promise<T> {
+  const proxy = await startKubeProxy(bed);
   try {
     return await ask(proxy);
   } finally {
     await proxy.stop("SIGKILL");
-    for (const family of ["ip", "ip6"]) await command(["nft", "delete", "table", family, "kube-proxy"], place);
+    await removeRules(bed);
   }
 }
