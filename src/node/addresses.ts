@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which addresses the devices of this network namespace have, now and from now on (rtnetlink). Loopback and link-local
-// addresses are left out: nobody reaches a Service by them through a device.
+// addresses are left out: nobody reaches a Service by them through a device. So is the device on which kube-proxy's
+// ipvs mode keeps every Service's address, and which stays when that kube-proxy goes.
 
 import { NetlinkSocket } from "libbpf-ts";
 import { formatAddress, specialAddress } from "../model/address.ts";
-import { attributes, dump, messages, type NetlinkMessage, readU32 } from "./netlink.ts";
+import { attributes, dump, messages, type NetlinkMessage, readU32, text } from "./netlink.ts";
 
 const NETLINK_ROUTE = 0;
+const RTM_NEWLINK = 16;
+const RTM_GETLINK = 18;
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
-/** Groups as the bits of sockaddr_nl: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR. */
-const ADDRESS_GROUPS = 0x10 | 0x100;
+/** Groups as the bits of sockaddr_nl: RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR. */
+const GROUPS = 0x1 | 0x10 | 0x100;
+const IFINFOMSG_BYTES = 16;
 const IFADDRMSG_BYTES = 8;
 const AF_INET = 2;
 const AF_INET6 = 10;
+const IFLA_IFNAME = 3;
+const IPVS_DEVICE = "kube-ipvs0";
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_FLAGS = 8;
@@ -25,6 +31,8 @@ const IFA_F_TENTATIVE = 0x40;
 const RESYNC_MS = 30_000;
 
 export interface AddressChange {
+  /** Index of the device. */
+  readonly device: number;
   /** Device and address: one address may be on two devices. */
   readonly id: string;
   /** 16 bytes. */
@@ -47,14 +55,27 @@ export function decodeAddress({ type, payload }: NetlinkMessage): AddressChange 
   const flagBytes = found.get(IFA_FLAGS);
   const flags = flagBytes ? readU32(flagBytes, 0) : (payload[2] ?? 0);
   const waiting = (flags & IFA_F_TENTATIVE) !== 0 && (flags & IFA_F_OPTIMISTIC) === 0;
+  const device = readU32(payload, 4);
   return {
-    id: `${readU32(payload, 4)}/${formatAddress(bytes)}`,
+    device,
+    id: `${device}/${formatAddress(bytes)}`,
     bytes,
     usable: type === RTM_NEWADDR && !waiting && (flags & IFA_F_DADFAILED) === 0,
   };
 }
 
-const readAddresses = (): NetlinkMessage[] => dump(NETLINK_ROUTE, RTM_GETADDR, new Uint8Array(IFADDRMSG_BYTES));
+/** The index of the device that ipvs mode made, if the message is about that. */
+function ipvsDevice({ type, payload }: NetlinkMessage): number | null {
+  if (type !== RTM_NEWLINK) return null;
+  const name = text(attributes(payload, IFINFOMSG_BYTES).get(IFLA_IFNAME));
+  return name === IPVS_DEVICE ? readU32(payload, 4) : null;
+}
+
+/** Devices before their addresses. */
+const readAll = (): NetlinkMessage[] => [
+  ...dump(NETLINK_ROUTE, RTM_GETLINK, new Uint8Array(IFINFOMSG_BYTES)),
+  ...dump(NETLINK_ROUTE, RTM_GETADDR, new Uint8Array(IFADDRMSG_BYTES)),
+];
 
 /** Follows the addresses until it is closed; the callback gets the whole set, once at the start and after each change. */
 export class DeviceAddresses implements Disposable {
@@ -62,19 +83,20 @@ export class DeviceAddresses implements Disposable {
   readonly #notifications: NetlinkSocket;
   readonly #resync: NodeJS.Timeout;
   #held = new Map<string, Uint8Array>();
+  #ipvsDevice: number | null = null;
   #told: string | null = null;
 
   /** Calls `onChange` before it returns. */
   constructor(onChange: (addresses: readonly Uint8Array[]) => void) {
     this.#onChange = onChange;
     // The group is joined before the dump is asked for: what changes in between is heard.
-    this.#notifications = new NetlinkSocket(NETLINK_ROUTE, ADDRESS_GROUPS);
+    this.#notifications = new NetlinkSocket(NETLINK_ROUTE, GROUPS);
     this.#notifications.onMessage(
       (datagram) => this.#heard(datagram),
       () => this.#readAgain(), // ENOBUFS: there were more than the socket holds
     );
     this.#resync = setInterval(() => this.#readAgain(), RESYNC_MS).unref();
-    this.#replace(readAddresses());
+    this.#replace(readAll());
   }
 
   #heard(datagram: Uint8Array): void {
@@ -86,7 +108,7 @@ export class DeviceAddresses implements Disposable {
   #readAgain(): void {
     let found: NetlinkMessage[];
     try {
-      found = readAddresses();
+      found = readAll();
     } catch {
       return;
     }
@@ -95,13 +117,15 @@ export class DeviceAddresses implements Disposable {
 
   #replace(all: readonly NetlinkMessage[]): void {
     this.#held = new Map();
+    this.#ipvsDevice = null;
     for (const message of all) this.#apply(message);
     this.#tell();
   }
 
   #apply(message: NetlinkMessage): void {
+    this.#ipvsDevice = ipvsDevice(message) ?? this.#ipvsDevice;
     const change = decodeAddress(message);
-    if (change === null) return;
+    if (change === null || change.device === this.#ipvsDevice) return;
     if (change.usable) this.#held.set(change.id, change.bytes);
     else this.#held.delete(change.id);
   }

@@ -95,6 +95,22 @@ test("a ClusterIP that a device has is left to it while it has it", async () => 
   await eventually("ours", async () => ((await call(bed.served, "10.96.0.80", 80)) === "hello" ? true : undefined));
 });
 
+test("but not to the one that kube-proxy's ipvs mode kept all of them on", async () => {
+  await bed.daemon([process.execPath, "-e", ANSWER, "80", "local cache"], bed.host);
+  bed.manifest("web.yaml", service("web"), ...slice("web", [8080]));
+  const ipvs = "link add kube-ipvs0 type bridge\naddr add 10.96.0.80/32 dev kube-ipvs0\n";
+  await command(["ip", "-batch", "-"], bed.host, ipvs);
+  await bed.synced();
+  expect(await call(bed.served, "10.96.0.80", 80)).toBe("hello");
+  expect((await report())?.deviceAddresses).not.toContain("10.96.0.80");
+  await command(["ip", "-batch", "-"], bed.host, `link del kube-ipvs0\n${ipvs}addr add 10.79.0.9/32 dev node0\n`);
+  await eventually("the other device's address", async () =>
+    (await report())?.deviceAddresses.includes("10.79.0.9") ? true : undefined,
+  );
+  expect((await report())?.deviceAddresses).not.toContain("10.96.0.80");
+  expect(await call(bed.served, "10.96.0.80", 80)).toBe("hello");
+});
+
 test("more address changes than the kernel keeps for a stalled agent", async () => {
   const { agent } = await bed.synced();
   process.kill(agent.pid, "SIGSTOP");
