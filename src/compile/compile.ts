@@ -146,7 +146,7 @@ function unitOf(parts: UnitParts, select: (needsLocal: boolean) => EndpointSets)
 export class Compiler {
   #facts: NodeFacts;
   #options: CompileOptions;
-  readonly #claims = new Claims();
+  readonly #claims: Claims;
   readonly #addresses = new ServiceAddresses();
   readonly #dependents = new Dependents();
   readonly #units = new Map<ServiceKey, Few<Unit>>();
@@ -154,6 +154,7 @@ export class Compiler {
   constructor(facts: NodeFacts, options: CompileOptions) {
     this.#facts = facts;
     this.#options = options;
+    this.#claims = new Claims(options.mostFrontends);
   }
 
   /**
@@ -166,6 +167,10 @@ export class Compiler {
     const affected = new Set<ServiceKey>();
     const moved: MovedAddresses = new Map();
     for (const key of keys) this.#register(key, view, { affected, moved });
+    for (const key of this.#claims.fitting()) {
+      this.#register(key, view, { affected, moved });
+      keys.add(key);
+    }
     this.#addresses.addServicesWith(moved, (key) => view.slicesOf(key), affected);
     for (const key of affected) keys.add(key);
     const upserted: Unit[] = [];
@@ -241,7 +246,9 @@ export class Compiler {
     const slices = service === undefined ? [] : view.slicesOf(key);
     this.#addresses.setEndpoints(key, slices);
     this.#dependents.set(key, service, slices);
-    return service === undefined ? NOTHING : compileService(service, slices, this.#context());
+    if (service === undefined) return NOTHING;
+    const missing = this.#claims.missing(key);
+    return missing > 0 ? noRoom(key, missing) : compileService(service, slices, this.#context());
   }
 
   #context(): CompileContext {
@@ -255,6 +262,11 @@ export class Compiler {
 }
 
 const NOTHING: CompiledService = { units: [], problems: [] };
+
+function noRoom(key: ServiceKey, frontends: number): CompiledService {
+  const reason = `no room for its ${frontends} frontends beside those of all other Services: none is served`;
+  return { units: [], problems: [{ kind: "Service", key, field: "spec.ports", reason, event: "FrontendRefused" }] };
+}
 
 /** The unit as it was, if it comes out so again. */
 const unchanged = (old: Unit | undefined, unit: Unit): Unit | null =>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who gets a frontend that several Services claim? The oldest (creation time, then namespace/name), whatever the order
-// of events and through restarts. Remembers every claim, so that the next in line gets it when the winner goes.
+// of events and through restarts. Remembers every claim, so that the next in line gets it when the winner goes; but no
+// more than so many: a Service that comes when there is no room waits, and claims nothing.
 
 import { sameItems } from "../model/equal.ts";
 import { type Few, fewOf, listOf } from "../model/few.ts";
@@ -14,10 +15,44 @@ export interface Claimant {
   readonly claims: readonly string[];
 }
 
+/** A Service there was no room for. */
+interface Waiting {
+  readonly key: ServiceKey;
+  readonly createdMs: number;
+  readonly count: number;
+}
+
 export class Claims {
+  readonly #most: number;
+  #total = 0;
+  readonly #waiting = new Map<ServiceKey, Waiting>();
   readonly #claimants = new Map<ServiceKey, Claimant>();
   /** The claimants of each claim, the winner first. */
   readonly #holders = new Map<string, Few<Claimant>>();
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** How many claims the Service would have if there were room; 0: it has what it claims. */
+  missing(key: ServiceKey): number {
+    return this.#waiting.get(key)?.count ?? 0;
+  }
+
+  /** Those that wait and would fit now, the oldest first. */
+  fitting(): readonly ServiceKey[] {
+    if (this.#waiting.size === 0) return [];
+    let room = this.#most - this.#total;
+    const fits = ({ count }: Waiting): boolean => {
+      if (count > room) return false;
+      room -= count;
+      return true;
+    };
+    return [...this.#waiting.values()]
+      .sort(byAge)
+      .filter(fits)
+      .map(({ key }) => key);
+  }
 
   /** The Service that holds the claim. */
   winner(claim: string): ServiceKey | undefined {
@@ -28,10 +63,20 @@ export class Claims {
    * Sets what one Service claims, in the place of what it claimed before (no claims: it is forgotten). Adds to
    * `affected` the other Services that claim something whose winner changed by that.
    */
-  set(after: Claimant, affected: Set<ServiceKey>): void {
-    const before = this.#claimants.get(after.key);
+  set(wanted: Claimant, affected: Set<ServiceKey>): void {
+    const { key, createdMs } = wanted;
+    const before = this.#claimants.get(key);
+    const count = wanted.claims.length;
+    const fits = count === 0 || this.#total - (before?.claims.length ?? 0) + count <= this.#most;
+    if (fits) this.#waiting.delete(key);
+    else this.#waiting.set(key, { key, createdMs, count });
+    this.#replace(before, fits ? wanted : { ...wanted, claims: [] }, affected);
+  }
+
+  #replace(before: Claimant | undefined, after: Claimant, affected: Set<ServiceKey>): void {
     if (sameItems(before?.claims ?? [], after.claims) && (before?.createdMs ?? after.createdMs) === after.createdMs)
       return;
+    this.#total += after.claims.length - (before?.claims.length ?? 0);
     if (after.claims.length === 0) this.#claimants.delete(after.key);
     else this.#claimants.set(after.key, after);
     const claims = new Set(after.claims);
@@ -46,8 +91,14 @@ export class Claims {
   #swap(claim: string, before: Claimant | undefined, after: Claimant | undefined): void {
     const others = listOf(this.#holders.get(claim)).filter((holder) => holder !== before);
     const holders = after === undefined ? others : others.concat(after);
-    holders.sort((a, b) => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1));
+    holders.sort(byAge);
     if (holders.length === 0) this.#holders.delete(claim);
     else this.#holders.set(claim, fewOf(holders));
   }
+}
+
+type Aged = Pick<Claimant, "key" | "createdMs">;
+
+function byAge(a: Aged, b: Aged): number {
+  return a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1);
 }

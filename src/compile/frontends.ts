@@ -17,7 +17,10 @@ import { refusedBecause } from "./hygiene.ts";
 import type { Frontend, FrontendRole } from "./unit.ts";
 
 /** What is served beside what the objects say. A ClusterIP among the device addresses is left alone (NodeLocal DNSCache). */
-export type CompileOptions = ExternalIpRules;
+export interface CompileOptions extends ExternalIpRules {
+  /** That all Services may ask for together; who comes when there is no room waits. */
+  readonly mostFrontends: number;
+}
 
 /** A frontend a Service asks for. */
 export interface Candidate {

@@ -120,6 +120,7 @@ export class ScenarioNode {
       clusterCidrs: settings.clusterCidrs.map(cidr),
       deviceAddresses: new Set(this.#deviceAddresses),
       serviceCidrs: this.#serviceCidrs,
+      mostFrontends: 1_000_000,
     });
   }
 

@@ -359,3 +359,41 @@ describe("a unit", () => {
     expect(unitsOf({ clusterIps: ["127.0.0.1"] })).toEqual([]);
   });
 });
+
+test("a Service without room for its frontends is refused whole and named, and comes when another goes", () => {
+  const compiler = new Compiler(FACTS, options({ mostFrontends: 5 }));
+  const store = new Store();
+  store.synced("services");
+  store.synced("endpointslices");
+  const put = (name: string, count: number, createdMs: number): void => {
+    const ports = Array.from({ length: count }, (_, i) => ({
+      name: `p${i}`,
+      protocol: PROTOCOL.TCP,
+      port: 80 + i,
+      nodePort: 0,
+    }));
+    store.service(`default/${name}`, service(name, { createdMs, clusterIps: [`10.96.0.${createdMs}`], ports }), 1n);
+  };
+  const update = () => compiler.update(store, store.takeDirty().keys());
+  const keys = (units: readonly Unit[]): string[] => units.map(({ key }) => key).sort();
+  put("a", 3, 1);
+  put("b", 3, 2);
+  put("c", 2, 3);
+  const first = update();
+  expect(keys(first.upserted)).toEqual(
+    [0, 1, 2].map((i) => `default/a:p${i}/TCP/4`).concat(["default/c:p0/TCP/4", "default/c:p1/TCP/4"]),
+  );
+  expect(first.problems.get("default/b")).toEqual([
+    {
+      kind: "Service",
+      key: "default/b",
+      field: "spec.ports",
+      reason: "no room for its 3 frontends beside those of all other Services: none is served",
+      event: "FrontendRefused",
+    },
+  ]);
+  store.service("default/a", null, 2n);
+  const second = update();
+  expect(keys(second.upserted)).toEqual([0, 1, 2].map((i) => `default/b:p${i}/TCP/4`));
+  expect(second.problems.get("default/b")).toEqual([]);
+});

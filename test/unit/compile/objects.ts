@@ -18,6 +18,7 @@ export function options(change: Partial<CompileOptions> = {}): CompileOptions {
     deviceAddresses: new Set(),
     clusterCidrs: [],
     serviceCidrs: [],
+    mostFrontends: 1_000_000,
     ...change,
   };
 }
