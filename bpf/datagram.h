@@ -44,16 +44,19 @@ static __noinline int datagram_answer(struct bpf_sock_addr *ctx, struct peer_nam
 	return peer_find_answer(&key, name);
 }
 
-/* Makes the record that of a call to the frontend named, and of the backend it goes to. */
-static __noinline int datagram_record(struct bpf_sock_addr *ctx, const struct peer_name *name,
-				      __u32 id, __u32 flags)
+/*
+ * Makes the record that of a call to the frontend named, and of its backend; id 0: of
+ * itself. Global: verified once, and not for each way that leads here.
+ */
+__noinline int datagram_record(struct bpf_sock_addr *ctx, const struct peer_name *name, __u32 id,
+			       __u32 flags)
 {
 	struct record_owner owner = sock_owner(ctx);
 	struct scratch scratch;
 	struct backend *backend = lb_backend(&scratch, id);
 	struct socket_record *record;
 
-	if (!backend)
+	if (!backend || !name)
 		return 0;
 	record = record_find(&scratch, owner);
 	if (record) {
@@ -65,14 +68,18 @@ static __noinline int datagram_record(struct bpf_sock_addr *ctx, const struct pe
 		record->flags = 0;
 	}
 	record_fill(record, *name, backend, id);
+	if (!id) {
+		address_store(record->backend_addr, name->address);
+		record->backend_port = name->port;
+	}
 	record->proto = IPPROTO_UDP;
 	record->flags = flags | (record->flags & SOCKET_PEERS);
 	record_publish(&scratch, record);
 	if (record->flags & SOCKET_PEERS) {
 		struct udp_peer_key key = {.cookie = bpf_get_socket_cookie(ctx)};
 
-		peer_answer_key(&key,
-				(struct peer_name){address_load(backend->addr), backend->port});
+		peer_answer_key(&key, (struct peer_name){address_load(record->backend_addr),
+							 record->backend_port});
 		peer_forget_answer(&key);
 	}
 	return 0;

@@ -118,7 +118,7 @@ static __always_inline int sock_leave(struct bpf_sock_addr *ctx, bool v6, struct
 	return SOCK_ALLOW;
 }
 
-/* A call that was let go where it was called to. */
+/* A call to nobody of ours, or that is to be left as it is. */
 static __always_inline int sock_connect_as_called(struct bpf_sock_addr *ctx, bool v6,
 						  struct scratch *scratch)
 {
@@ -148,14 +148,17 @@ static __always_inline int sock_connect(struct bpf_sock_addr *ctx, bool v6)
 		return sock_reject(&scratch, STAT_CONNECT_REJECT);
 	if (choice.verdict == LB_DROP)
 		stat_count(&scratch, STAT_CONNECT_DROP);
-	if (choice.verdict != LB_FORWARD ||
-	    sock_is_stuck(&scratch, sock_source(ctx, v6, false), choice.id))
+	else if (choice.verdict != LB_FORWARD ||
+		 sock_is_stuck(&scratch, sock_source(ctx, v6, false), choice.id))
 		return sock_connect_as_called(ctx, v6, &scratch);
 	if (sock_is_udp(ctx)) {
 		struct peer_name name = sock_name(ctx, v6);
 
+		/* Also of what is dropped: a UDP socket would stay there for ever. */
 		datagram_record(ctx, &name, choice.id, 0);
 	}
+	if (!choice.id)
+		return SOCK_ALLOW;
 	backend = lb_backend(&scratch, choice.id);
 	if (!backend)
 		return SOCK_ALLOW;
@@ -201,6 +204,24 @@ static __always_inline bool sock_repeat(struct bpf_sock_addr *ctx, bool v6, stru
 	return true;
 }
 
+/*
+ * Does a datagram go to the very address that its socket is connected to? The socket
+ * takes answers from nowhere else. (On an AF_INET6 socket with an IPv4 peer, Linux makes
+ * a sendto() of each send().)
+ */
+static __always_inline bool sock_is_at(struct bpf_sock_addr *ctx, bool v6)
+{
+	struct peer_name name = sock_name(ctx, v6);
+	struct bpf_sock *sk = ctx->sk;
+	struct address peer;
+
+	if (!sock_is_connected(ctx) || bpf_ntohs(sk->dst_port) != name.port)
+		return false;
+	peer = v6 ? sock_address_of(sk->dst_ip6[0], sk->dst_ip6[1], sk->dst_ip6[2], sk->dst_ip6[3])
+		  : address_of_v4(sk->dst_ip4);
+	return address_equal(peer, name.address);
+}
+
 static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct scratch scratch;
@@ -222,6 +243,8 @@ static __always_inline int sock_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 		stat_count(&scratch, STAT_SENDMSG);
 		return SOCK_ALLOW;
 	}
+	if (sock_is_at(ctx, v6))
+		return SOCK_ALLOW;
 	choice = sock_choose_sticky(ctx, &scratch, frontend);
 	if (choice.verdict == LB_REJECT)
 		return sock_reject(&scratch, STAT_SENDMSG_REJECT);

@@ -123,7 +123,7 @@ struct socket_record {
 	__u8 backend_addr[16];
 	__u16 frontend_port; /* host order; 0: the backend's answers are its own */
 	__u16 backend_port;  /* host order */
-	__u32 backend_id;
+	__u32 backend_id;    /* 0: led nowhere (DROP), the frontend stands for itself */
 	__u32 generation;
 	__u32 service_id;
 	__u8 proto;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is connected to what, by the records of the socket programs: sockets that connect() led to an endpoint, with what
-// they called. Read in slices, since the table has many places; the programs write while this reads.
+// Who is connected to what, by the records of the socket programs: sockets that connect() led to an endpoint, or nowhere,
+// with what they called. Read in slices, since the table has many places; the programs write while this reads.
 
 import type { BpfMap, Btf, MmapView } from "libbpf-ts";
 import { ADDRESS_BYTES } from "../model/address.ts";
@@ -14,6 +14,7 @@ export interface Flow {
   readonly protocol: Protocol;
   readonly frontendAddress: Uint8Array;
   readonly frontendPort: number;
+  /** The frontend's own address and port, and id 0: it was led nowhere. */
   readonly backendAddress: Uint8Array;
   readonly backendPort: number;
   readonly backendId: number;

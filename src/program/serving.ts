@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which flows have lost their endpoint: kube-proxy's rule for UDP. What was called must be a frontend of a unit today,
 // the endpoint not one of those that serve it, and at least one must serve: with none, flows stay where they are.
-// Terminating endpoints that serve count; policy and topology do not.
+// Terminating endpoints that serve count; policy and topology do not. And a call that policy let lead nowhere, for want of
+// an endpoint on this node, has to be made anew when there is one.
 
 import { ENDPOINT_STRIDE } from "../compile/unit.ts";
-import type { Flow, FlowQuery } from "../datapath/flows.ts";
-import { BACKEND } from "../datapath/layout.ts";
+import { type Flow, type FlowQuery, sameAddress } from "../datapath/flows.ts";
+import { BACKEND, FRONTEND } from "../datapath/layout.ts";
 import { formatAddress } from "../model/address.ts";
 import type { Protocol } from "../model/types.ts";
 import { flagsAt, type SetPlan } from "./set-plan.ts";
 import type { UnitState } from "./unit-state.ts";
 
-/** A unit's endpoints changed so that flows may have to move: some serve no more, or the first ones serve. */
+/** A unit's endpoints changed so that flows may have to move: some serve no more, or the first ones serve, here or anywhere. */
 export interface ServingChange {
   readonly unit: UnitState;
-  /** Ids of those that serve no more; empty if these are the first that do. */
+  /** Ids of those that serve no more; empty if there are only first ones. */
   readonly lostIds: readonly number[];
 }
 
@@ -27,7 +28,14 @@ export function servingChange(unit: UnitState, sets: SetPlan | null): ServingCha
   const lowered = sets.changed.filter((change) => (change.before & ~change.after & BACKEND.SERVING) !== 0);
   const lostIds = [...sets.removedIds, ...lowered.map(({ id }) => id)];
   if (lostIds.length > 0) return { unit, lostIds };
-  return !anyServes(unit.endpoints) && anyServes(sets.endpoints) ? { unit, lostIds } : null;
+  return answersAnew(unit, sets) ? { unit, lostIds } : null;
+}
+
+/** Whether some of the unit's frontends led nowhere before, and lead to an endpoint now. */
+function answersAnew({ endpoints, rows }: UnitState, sets: SetPlan): boolean {
+  if (!anyServes(endpoints) && anyServes(sets.endpoints)) return true;
+  const { before, after } = sets.extents.local;
+  return before.count === 0 && after.count > 0 && rows.some(({ flags }) => (flags & FRONTEND.INTERNAL_LOCAL) !== 0);
 }
 
 /** Whether one of these endpoints serves. */
@@ -64,14 +72,28 @@ export class StrandedFlows implements FlowQuery {
   matches(flow: Flow): boolean {
     const owner = ownerOfFlow(flow, this.#ownerOf);
     if (owner === undefined || !this.#units.has(owner)) return false;
-    return isLost(owner.endpoints, flow.backendAddress, flow.backendPort);
+    return hasToMove(flow, owner);
   }
 }
 
 /** Whether the flow's endpoint serves no more while another one does, by the units as they are now. */
 export function isStranded(flow: Flow, ownerOf: FindOwner): boolean {
   const owner = ownerOfFlow(flow, ownerOf);
-  return owner !== undefined && isLost(owner.endpoints, flow.backendAddress, flow.backendPort);
+  return owner !== undefined && hasToMove(flow, owner);
+}
+
+function hasToMove(flow: Flow, owner: UnitState): boolean {
+  const { backendAddress, backendPort, frontendAddress, frontendPort } = flow;
+  if (!isLost(owner.endpoints, backendAddress, backendPort)) return false;
+  const ledNowhere = backendPort === frontendPort && sameAddress(backendAddress, frontendAddress);
+  return !ledNowhere || isAnswered(owner, formatAddress(frontendAddress), frontendPort);
+}
+
+/** Whether a call to this frontend of the unit is led to an endpoint, whoever calls. */
+function isAnswered({ rows, extents }: UnitState, address: string, port: number): boolean {
+  const row = rows.find((one) => one.address === address && one.port === port);
+  if (row === undefined || (row.flags & FRONTEND.SOURCE_RANGES) !== 0) return false;
+  return extents[(row.flags & FRONTEND.INTERNAL_LOCAL) === 0 ? "cluster" : "local"].count > 0;
 }
 
 const ownerOfFlow = ({ frontendAddress, frontendPort, protocol }: Flow, ownerOf: FindOwner): UnitState | undefined =>

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Actor } from "./actor.ts";
 import { BACKENDS, Bed } from "./bed.ts";
 import { addressBytes } from "./codec.ts";
-import { BACKEND, type Service } from "./table.ts";
+import { BACKEND, FRONTEND, type Service } from "./table.ts";
 
 const VIP = "10.96.0.1";
 
@@ -33,6 +33,11 @@ describe.each([
     });
     udp = bed.table.addService({ proto: "udp", frontends: [{ address: VIP, port: 53 }], endpoints: endpoint(5353) });
     bed.table.addService({ proto: "tcp", frontends: [{ address: VIP, port: 81 }], endpoints: [] });
+    bed.table.addService({
+      proto: "udp",
+      frontends: [{ address: VIP, port: 54, flags: FRONTEND.clusterIp | FRONTEND.internalLocal }],
+      endpoints: endpoint(5353),
+    });
     client = bed.actor("host");
   });
 
@@ -161,6 +166,20 @@ describe.each([
     }
     expect(active()).toBe(1);
     expect(await client.do("peer 1")).toBe(`${VIP} 80`);
+    await client.do("close 1");
+  });
+
+  test("what the record of a call says that policy let lead nowhere", async () => {
+    await client.do("socket 1 udp 4", `connect 1 ${VIP} 54`);
+    const [record] = bed.records();
+    for (const member of ["frontend", "backend"]) {
+      expect(record?.bytes(`${member}_addr`)).toEqual(addressBytes(VIP));
+      expect(record?.number(`${member}_port`)).toBe(54);
+    }
+    expect([record?.number("backend_id"), record?.number("flags")]).toEqual([0, 0]);
+    expect(await client.do("peer 1")).toBe(`${VIP} 54`);
+    await client.do(`connect 1 ${VIP} 53`, "send 1 x");
+    expect(await client.do("recvfrom 1")).toBe(`a:x ${VIP} 53`);
     await client.do("close 1");
   });
 

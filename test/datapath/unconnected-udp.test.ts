@@ -305,6 +305,21 @@ describe.each(KINDS)("$name", ({ socket, family, mapped }) => {
     expect(await client.do("peer 1")).toBe(`${vip} 53`);
   });
 
+  test("a socket connected to what became a frontend only then stays there, also by sendto()", async () => {
+    const late = family === "v4" ? "10.96.0.7" : "fd96::7";
+    await client.do(`connect 1 ${mapped}${late} 53`);
+    bed.table.addFrontend(service(), { address: late, port: 53 });
+    const before = bed.table.stats()["SENDMSG"];
+    await client.do("send 1 x", `sendto 1 ${mapped}${late} 53 x`);
+    expect(bed.table.stats()["SENDMSG"]).toBe(before);
+    expect(await client.do("peer 1")).toBe(`${mapped}${late} 53`);
+    await client.do("close 1", `socket 1 udp ${socket}`);
+    expect(await exchange(mapped + late)).toMatch(new RegExp(`^[ab]:x ${mapped}${late} 53$`));
+    bed.object
+      .map("pt_frontends")
+      .delete(bed.table.codec("frontend_key").encode({ addr: addressBytes(late), port: 53, proto: 17 }));
+  });
+
   test("no endpoints, and a port the ClusterIP does not have: refused", async () => {
     expect(await client.ask(`sendto 1 ${vip} 54 x`)).toBe("ECONNREFUSED");
     expect(await client.ask(`sendto 1 ${vip} 9999 x`)).toBe("ECONNREFUSED");

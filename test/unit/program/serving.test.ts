@@ -29,6 +29,10 @@ beforeEach(async () => {
 const dns = (endpoints: readonly string[], more: Partial<UnitText> = {}): Unit =>
   makeUnit({ name: DNS, clusterIp: "10.96.0.10", port: 53, protocol: 17, endpoints, ...more });
 
+/** The same with internalTrafficPolicy Local. */
+const local = (...endpoints: readonly string[]): Unit =>
+  makeUnit({ name: DNS, protocol: 17, endpoints, frontends: [frontend("clusterIP", "10.96.0.10", 53, true)] });
+
 /** What an apply() of these units tells: "UNIT: endpoints that ceased to serve". */
 function tells(...units: readonly Unit[]): string[] {
   heard = [];
@@ -61,6 +65,13 @@ describe("a change tells of it", () => {
     expect(tells(dns([A, B]))).toEqual([]);
     expect(tells(dns([`${A}/s`, B]))).toEqual([]);
     expect(tells(dns([`${A}/s`, `${B}/cls`]))).toEqual([]);
+  });
+
+  test("when the first one is here, for whom policy lets lead nowhere else", () => {
+    programmer.apply({ upserted: [local(A)], removed: [] });
+    expect(tells(local(A, B))).toEqual([]);
+    expect(tells(local(A, `${B}/cls`))).toEqual([`${DNS}:`]);
+    expect(tells(local(`${A}/cls`, `${B}/cls`))).toEqual([]);
   });
 
   test("and not when only the Service changes, or goes", () => {
@@ -111,6 +122,19 @@ describe("a flow is stranded", () => {
     expect(stranded(flow("10.96.0.10|53", B, 6))).toBe(false);
     expect(stranded(flow("10.96.0.10|54", B))).toBe(false);
     expect(stranded(flow("10.96.0.99|53", B))).toBe(false);
+  });
+
+  test("that was led nowhere, when an endpoint is there that it may be led to", () => {
+    const nowhere = flow("10.96.0.10|53", "10.96.0.10:53");
+    const isSo = (unit: Unit): boolean => {
+      programmer.apply({ upserted: [unit], removed: [] });
+      return stranded(nowhere);
+    };
+    expect(isSo(local(A))).toBe(false);
+    expect(isSo(local(A, `${B}/cls`))).toBe(true);
+    expect(isSo(local(A, `${B}/s`))).toBe(false);
+    expect(isSo(dns([A]))).toBe(true);
+    expect(isSo(dns([]))).toBe(false);
   });
 
   test("by a NodePort, unless the address has a row of its own for that port", () => {
