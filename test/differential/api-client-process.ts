@@ -7,7 +7,7 @@ import { answerLines } from "../support/line-process.ts";
 import type { ApiAnswer, ApiRequest } from "./api-client.ts";
 
 const { server, ca, token } = JSON.parse(process.argv[2] ?? "") as Kubeconfig;
-const agent = new Agent({ keepAlive: true, ca });
+const agent = new Agent({ keepAlive: true, ca, maxSockets: 16 });
 
 function ask({ method, path, body }: ApiRequest): Promise<ApiAnswer> {
   const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";

@@ -15,7 +15,11 @@ export interface ApiRequest {
 
 export interface ApiAnswer {
   readonly status: number;
-  readonly body: { readonly message?: string; readonly metadata?: { readonly resourceVersion?: string } };
+  readonly body: {
+    readonly message?: string;
+    readonly metadata?: { readonly resourceVersion?: string };
+    readonly items?: readonly unknown[];
+  };
 }
 
 /** The API server will not have the object. */
@@ -70,6 +74,11 @@ export class ApiClient {
     if (object.status) await this.#put(`${path}/status`, object.status);
   }
 
+  /** Every object there is beside one of these. */
+  async list<T>(like: ApiObject): Promise<readonly T[]> {
+    return (await this.#demand({ method: "GET", path: collectionOf(like) })).body.items as readonly T[];
+  }
+
   /** Takes the object out; it need not be there. */
   async delete(object: ApiObject): Promise<void> {
     await this.#ask({ method: "DELETE", path: `${collectionOf(object)}/${object.metadata.name}` });
@@ -87,10 +96,12 @@ export class ApiClient {
     await this.#demand({ method: "PATCH", path, body: { status } });
   }
 
-  async #demand(request: ApiRequest): Promise<void> {
-    const { status, body } = await this.#ask(request);
+  async #demand(request: ApiRequest): Promise<ApiAnswer> {
+    const answer = await this.#ask(request);
+    const { status, body } = answer;
     if (status === 422) throw new Refused(body.message);
     if (status >= 300) throw new Error(`${request.method} ${request.path}: ${status} ${body.message}`);
+    return answer;
   }
 
   #ask(request: ApiRequest): Promise<ApiAnswer> {

@@ -11,7 +11,7 @@ import { Portolan } from "../support/portolan.ts";
 import type { Manifest, ObjectReference } from "../support/scenario.ts";
 import { World } from "../support/world.ts";
 import { API_ADDRESS, apiNetwork, NODE_ADDRESSES, removeAbandoned } from "../support/world-network.ts";
-import { ApiClient, type ApiObject } from "./api-client.ts";
+import { ApiClient, type ApiObject, Refused } from "./api-client.ts";
 import { clusterObject } from "./cluster-object.ts";
 import { proxyConfiguration, startKubeProxy } from "./kube-proxy.ts";
 
@@ -20,23 +20,32 @@ export const NODE = "node-a";
 /** Away from the addresses that scenarios use; those are further ServiceCIDRs. */
 const API_RANGES = ["10.98.0.0/24", "fd00:98::/120"] as const;
 const SERVICE_CIDRS = { dual: ["10.96.0.0/15", "fd00:96::/112"], six: ["fd00:10:96::/112"] } as const;
+/** Where addresses of Services come from. */
+export const SERVICE_RANGES: readonly string[] = [...API_RANGES, ...Object.values(SERVICE_CIDRS).flat()];
 
 const NODE_POD_CIDRS = ["10.244.1.0/24", "fd00:10:244:1::/64"] as const;
 
 /** What every scenario's outcomes are compared in; portolan first, its reference second. */
-export const PROXIES = ["portolan", "nftables", "iptables"] as const;
+const PROXIES = ["portolan", "nftables", "iptables"] as const;
+type Proxy = (typeof PROXIES)[number];
 
 export class Cluster {
   readonly #undo = new AsyncDisposableStack();
   readonly #objects = new Map<string, ApiObject>();
   readonly worlds: World[] = [];
+  readonly #proxies: readonly Proxy[];
   #api: ApiClient | undefined;
   #portolan: Portolan | undefined;
   #steps = 0;
   #labelled = false;
 
-  static async create(): Promise<Cluster> {
-    const cluster = new Cluster();
+  private constructor(proxies: readonly Proxy[]) {
+    this.#proxies = proxies;
+  }
+
+  /** With a world for each of these. */
+  static async create(proxies: readonly Proxy[] = PROXIES): Promise<Cluster> {
+    const cluster = new Cluster(proxies);
     try {
       await cluster.#setUp();
       return cluster;
@@ -63,7 +72,7 @@ export class Cluster {
     this.#api = api;
     this.#undo.defer(() => api.stop());
     await this.#makeFoundations(api);
-    await Promise.all(PROXIES.map((proxy, index) => this.#startProxy(proxy, index, plane, place.netns)));
+    await Promise.all(this.#proxies.map((proxy, index) => this.#startProxy(proxy, index, plane, place.netns)));
     await this.#mark();
   }
 
@@ -78,7 +87,7 @@ export class Cluster {
     await this.labelNode({});
   }
 
-  async #startProxy(proxy: (typeof PROXIES)[number], index: number, plane: ControlPlane, netns: string): Promise<void> {
+  async #startProxy(proxy: Proxy, index: number, plane: ControlPlane, netns: string): Promise<void> {
     const world = await World.create({ prefix: PREFIX, name: proxy, api: { netns, number: 11 + index } });
     this.worlds[index] = world;
     this.#undo.defer(() => world.remove());
@@ -97,6 +106,11 @@ export class Cluster {
     await this.api.apply({ apiVersion: "v1", kind: "Node", metadata, spec, status: { addresses } } as ApiObject);
   }
 
+  get portolan(): Portolan {
+    if (this.#portolan === undefined) throw new Error("portolan does not run here");
+    return this.#portolan;
+  }
+
   get api(): ApiClient {
     if (this.#api === undefined) throw new Error("there is no API server");
     return this.#api;
@@ -107,6 +121,17 @@ export class Cluster {
     for (const { kind, key } of remove) await this.#delete(`${kind} ${key}`);
     for (const manifest of apply) await this.#apply(manifest);
     await this.#mark();
+  }
+
+  /** As change(), much at a time and in no order but that deletions come first; gives how many objects were refused. */
+  async changeAtOnce(apply: readonly ApiObject[], remove: readonly ApiObject[]): Promise<number> {
+    await Promise.all(remove.map((object) => this.api.delete(object)));
+    const applied = await Promise.allSettled(apply.map((object) => this.api.apply(object)));
+    const failed = applied.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
+    const unexpected = failed.find((reason) => !(reason instanceof Refused));
+    if (unexpected !== undefined) throw unexpected;
+    await this.#mark();
+    return failed.length;
   }
 
   async #apply(manifest: Manifest): Promise<void> {

@@ -16,6 +16,7 @@ const portolan = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
 export class Portolan {
   /** Goes with the world. */
   readonly dir = mkdtempSync(join(tmpdir(), "portolan-world-"));
+  readonly bpffs = join(this.dir, "bpf");
   readonly #world: World;
   #daemon: Daemon | undefined;
 
@@ -27,10 +28,9 @@ export class Portolan {
   static async create(world: World): Promise<Portolan> {
     const made = new Portolan(world);
     world.atEnd(async () => rmSync(made.dir, { recursive: true, force: true }));
-    for (const folder of ["bpf", "state"]) mkdirSync(join(made.dir, folder));
-    const bpffs = join(made.dir, "bpf");
-    await command(["mount", "-t", "bpf", "-o", "mode=0700", world.netns, bpffs]);
-    world.atEnd(() => command(["umount", bpffs]));
+    for (const folder of [made.bpffs, join(made.dir, "state")]) mkdirSync(folder);
+    await command(["mount", "-t", "bpf", "-o", "mode=0700", world.netns, made.bpffs]);
+    world.atEnd(() => command(["umount", made.bpffs]));
     world.atEnd(async () => await made.#daemon?.stop("SIGKILL"));
     return made;
   }

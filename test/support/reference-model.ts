@@ -77,7 +77,8 @@ export function referenceLines(world: PlainWorld): string[] {
   return [...units.values()].flatMap((unit) => unitLines(unit, world)).sort();
 }
 
-function isOurs({ labels, type, clusterIps }: PlainService): boolean {
+/** It is for a proxy, and for one without a name. */
+export function isOurs({ labels, type, clusterIps }: PlainService): boolean {
   return !("service.kubernetes.io/service-proxy-name" in labels) && type !== "ExternalName" && clusterIps[0] !== "None";
 }
 
@@ -220,7 +221,8 @@ function unitLines(frontends: readonly Wish[], world: PlainWorld): string[] {
   const words = (set: readonly Candidate[], empty: string): string =>
     set.length === 0 ? empty : set.map(({ place, isServing }) => place + (isServing ? "" : "!")).join(",");
   return frontends.map((frontend) => {
-    const line = [`default/${service.name}:${port.name}`, port.protocol, frontend.place, frontend.role];
+    const name = port.name === "" ? service.name : `${service.name}:${port.name}`;
+    const line = [`default/${name}`, port.protocol, frontend.place, frontend.role];
     line.push(`cluster=${words(cluster, "reject")}`);
     if (isLocalPolicy(frontend)) line.push(`local=${words(local, cluster.length === 0 ? "reject" : "drop")}`);
     if (draining.length > 0) line.push(`draining=${draining.map(({ place }) => place).join(",")}`);
