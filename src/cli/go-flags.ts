@@ -12,16 +12,25 @@ export const switchFlag = (name: string, description: string): FlagSpec => ({
 
 /** The arguments as commander has to see them. What stands behind "--" is left alone. */
 export function goArguments(args: readonly string[], specs: readonly FlagSpec[]): string[] {
-  const switches = new Set(
-    specs.filter(({ flags }) => flags.endsWith("]")).map(({ flags }) => flags.split(" ")[0] ?? ""),
-  );
-  const end = args.indexOf("--");
-  const flags = end < 0 ? args : args.slice(0, end);
-  return [...flags.map((arg) => goArgument(arg, switches)), ...args.slice(flags.length)];
+  const named = (end: string) => new Set(specs.flatMap(({ flags }) => (flags.endsWith(end) ? [nameOf(flags)] : [])));
+  const [switches, wanting] = [named("]"), named(">")];
+  const read: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    if (args[i] === "--") return [...read, ...args.slice(i)];
+    const arg = goArgument(args[i] ?? "", switches);
+    // The next word is its value, whatever it looks like.
+    const value = wanting.has(arg) ? args[i + 1] : undefined;
+    if (value !== undefined) i++;
+    read.push(value === undefined ? arg : `${arg}=${value}`);
+  }
+  return read;
 }
 
+/** "-v, --v <LEVEL>" → "--v". */
+export const nameOf = (flags: string): string => /--[a-z-]+/.exec(flags)?.[0] ?? "";
+
 function goArgument(arg: string, switches: ReadonlySet<string>): string {
-  if (arg.startsWith("-v=")) return `-${arg}`;
+  if (arg === "-v" || arg.startsWith("-v=")) return `-${arg}`;
   const [, name = "", value = ""] = /^(--[^=]+)(=.*)?$/s.exec(arg) ?? [];
   if (name === "") return arg;
   const dashed = name.replaceAll("_", "-");

@@ -286,7 +286,7 @@ const LOGGING_FLAGS: readonly ProxyFlag[] = [
     what: "text or json",
     judge: (value) => oneOf(value, ["text", "json"]),
     fields: (value) => ({ logFormat: value === "text" ? "text" : "json" }),
-    more: logging,
+    more: { ...logging, mayBeEmpty: false },
   }),
 ];
 

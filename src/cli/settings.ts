@@ -11,7 +11,7 @@ import { KIND as KUBE_PROXY } from "../config/kube-proxy/wire-schema.ts";
 import { ConfigError } from "../config/problem.ts";
 import type { Config, ConfigInput } from "../config/schema.ts";
 import { withoutEffect } from "../config/without-effect.ts";
-import { switchFlag } from "./go-flags.ts";
+import { nameOf, switchFlag } from "./go-flags.ts";
 import { merged } from "./merge.ts";
 import type { ProxyFlag } from "./proxy-flag.ts";
 import { PROXY_FLAGS } from "./proxy-flags.ts";
@@ -92,13 +92,15 @@ export async function loadSettings(flags: Flags): Promise<Settings> {
   const given = PROXY_FLAGS.flatMap((spec) => {
     const value = textFlag(flags, attributeOf(spec), null);
     // A list may be asked to be empty; any other empty text says nothing.
-    return value === null || (value === "" && !spec.list) ? [] : [{ spec, value, name: nameOf(spec) }];
+    return value === null || (value === "" && !spec.list) ? [] : [{ spec, value, name: nameOf(spec.flags) }];
   });
   if (file === null) {
-    const config = withOwnFlags(fromFlags(given), flags);
+    judge(given);
+    const config = withOwnFlags(checked("flags", configFrom("flags", fieldsOf(given))), flags);
     return { config, file, text: null, notes: [...inertNote(given), ...withoutEffect(config)] };
   }
   const logging = given.filter(({ spec }) => spec.scope === "logging");
+  judge(logging);
   const text = await readFile(file, "utf8");
   const parsed = await parseConfig(file, text);
   const ignored = given.filter(({ spec }) => spec.scope === "configuration").map(({ name }) => ({ name }));
@@ -107,7 +109,7 @@ export async function loadSettings(flags: Flags): Promise<Settings> {
     ignored.push({ name: "--kubeconfig" });
     delete own["kubeconfig"];
   }
-  const config = withOwnFlags(withLogging(parsed.config, logging), own);
+  const config = withOwnFlags(checked(`${file} and flags`, withLogging(parsed.config, logging)), own);
   const ignoredNote = noteOf("is ignored: the file counts", "are ignored: the file counts", ignored);
   const notes = [...parsed.notes, ...ignoredNote, ...inertNote(logging), ...withoutEffect(config)];
   return { config, file, text, notes };
@@ -119,17 +121,20 @@ interface Given {
   readonly name: string;
 }
 
-/** Throws UsageError for values that are well-formed and cannot hold, ConfigError for those that do not go together. */
-function fromFlags(given: readonly Given[]): Config {
+/** Throws UsageError for flags that count, are well-formed, and cannot hold. */
+function judge(given: readonly Given[]): void {
   const problems = given.flatMap(({ spec, value, name }) => {
-    const problem = spec.judge?.(value) ?? null;
+    const problem = value === "" ? null : (spec.judge?.(value) ?? null);
     return problem === null ? [] : [`${name}: ${problem}`];
   });
   if (problems.length > 0) throw new UsageError(problems);
-  const config = configFrom("flags", fieldsOf(given));
+}
+
+/** Throws ConfigError for gates and settings of the log that do not go together. */
+function checked(origin: string, config: Config): Config {
   const { featureGates, logging } = config.kubeProxy;
-  const together = validateLogging({ featureGates, logging: { ...logging, format: config.logFormat ?? "text" } });
-  if (together.length > 0) throw new ConfigError("flags", together);
+  const problems = validateLogging({ featureGates, logging: { ...logging, format: config.logFormat ?? "text" } });
+  if (problems.length > 0) throw new ConfigError(origin, problems);
   return config;
 }
 
@@ -171,17 +176,14 @@ const sourceOf = (source: string): string => (source.startsWith("dir:") ? `dir:$
 export function givenFlags(flags: Flags, specs: readonly FlagSpec[]): Readonly<Record<string, string>> {
   const given = specs.flatMap((spec) => {
     const value = flags[attributeOf(spec)];
-    return value === undefined ? [] : [[nameOf(spec).slice(2), `${value}`] as const];
+    return value === undefined ? [] : [[nameOf(spec.flags).slice(2), `${value}`] as const];
   });
   return Object.fromEntries(given);
 }
 
-/** "-v, --v <LEVEL>" → "--v". */
-const nameOf = ({ flags }: FlagSpec): string => /--[a-z-]+/.exec(flags)?.[0] ?? "";
-
 /** As commander names its value: "--ipvs-scheduler" → "ipvsScheduler". */
 const attributeOf = (spec: FlagSpec): string =>
-  nameOf(spec)
+  nameOf(spec.flags)
     .slice(2)
     .replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 

@@ -71,7 +71,7 @@ const nftables = v.strictObject({ masqueradeBit: integer(14) });
 export const sections = { clientConnection, logging, iptables, nftables, ipvs, winkernel } as const;
 
 export const kubeProxySection = v.strictObject({
-  featureGates: v.nullish(v.record(v.string(), v.boolean()), {}),
+  featureGates: v.nullish(v.record(v.string(), flag()), {}),
   clientConnection: v.nullish(clientConnection, {}),
   logging: v.nullish(logging, {}),
   showHiddenMetricsForVersion: text(),

@@ -12,13 +12,13 @@ export function configzText(config: Config): string {
 /** Plain text that another reader would take for a number, a boolean or nothing. */
 const AMBIGUOUS = new RegExp(
   [
-    "~?|null|true|false|y|yes|n|no|on|off",
-    "[-+]?(?:\\d[\\d_]*(?:\\.[\\d_]*)?|\\.\\d[\\d_]*)(?:e[-+]?\\d+)?|0[box][\\da-f_]+|[-+]?\\.inf|\\.nan",
+    "~?|null|Null|NULL|true|True|TRUE|false|False|FALSE|yes|Yes|YES|[yY]|no|No|NO|[nN]|on|On|ON|off|Off|OFF",
+    "[-+]?(?:\\d[\\d_]*(?:\\.[\\d_]*)?|\\.\\d[\\d_]*)(?:[eE][-+]?\\d+)?|0[bBoOxX][\\da-fA-F_]+",
+    "[-+]?\\.(?:inf|Inf|INF)|\\.(?:nan|NaN|NAN)",
     "[-+]?\\d[\\d_]*(?::[0-5]?\\d)+(?:\\.\\d*)?|\\d{4}-\\d\\d?-\\d\\d?.*",
   ]
     .map((alternatives) => `^(?:${alternatives})$`)
     .join("|"),
-  "i",
 );
 
 /** What would begin or end a document, at the beginning of a line. */

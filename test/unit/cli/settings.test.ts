@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { goArguments, switchFlag } from "../../../src/cli/go-flags.ts";
 import { givenFlags, loadSettings } from "../../../src/cli/settings.ts";
-import type { Flags } from "../../../src/cli/usage.ts";
+import { type Flags, RUN_DIR } from "../../../src/cli/usage.ts";
 import { defaultConfig } from "../../../src/config/config.ts";
 import { HEADER } from "../config/kube-proxy/cases.ts";
 
@@ -23,6 +23,7 @@ const portolan = file(
   "config.yaml",
   "apiVersion: portolan.io/v1alpha1\nkind: PortolanConfiguration\nkubeconfig: /from/file\nhostnameOverride: file\n",
 );
+const V = { flags: "-v, --v <LEVEL>", description: "" };
 const notes = async (flags: Flags): Promise<readonly string[]> => (await loadSettings(flags)).notes;
 
 test("nothing given: the defaults", async () => {
@@ -77,6 +78,8 @@ test("values that do not count are not judged; those that do are, all at once, a
     { loggingFormat: "json", featureGates: "LoggingBetaOptions=false" },
   ])
     await expect(loadSettings(flags)).rejects.toThrow(/^flags: 1 problem/);
+  await expect(loadSettings({ config: kubeProxy, loggingFormat: "xml" })).rejects.toThrow(/^--logging-format: must be/);
+  await expect(loadSettings({ config: kubeProxy, logTextSplitStream: "true" })).rejects.toThrow(/LoggingAlphaOptions/);
   const alpha = { featureGates: "LoggingAlphaOptions=true", logTextInfoBufferSize: "64Ki", logTextSplitStream: "true" };
   expect((await loadSettings(alpha)).config.kubeProxy.logging.options.text).toEqual({
     splitStream: true,
@@ -102,14 +105,20 @@ test("a health server without a port, an address without one, and both", async (
 });
 
 test("flags as they were given, by their names", () => {
-  const specs = [{ flags: "-v, --v <LEVEL>", description: "" }, switchFlag("init-only", "")];
-  expect(givenFlags({ v: "4", initOnly: "true", other: "x" }, specs)).toEqual({ v: "4", "init-only": "true" });
+  expect(givenFlags({ v: "4", initOnly: "true", other: "x" }, [V, switchFlag("init-only", "")])).toEqual({
+    v: "4",
+    "init-only": "true",
+  });
 });
 
 test.each([
   [
     ["--init_only", "--v_x=a_b", "-v=4", "-v", "4"],
-    ["--init-only=true", "--v-x=a_b", "--v=4", "-v", "4"],
+    ["--init-only=true", "--v-x=a_b", "--v=4", "--v=4"],
+  ],
+  [
+    ["--run_dir", "--a_b", "--run-dir", "--", "--init_only", "--run-dir"],
+    ["--run-dir=--a_b", "--run-dir=--", "--init-only=true", "--run-dir"],
   ],
   [
     ["--init-only=false", "--init-only", "true"],
@@ -121,5 +130,5 @@ test.each([
   ],
   [["--x=a=b\nc"], ["--x=a=b\nc"]],
 ])("%j is read as %j", (args, expected) => {
-  expect(goArguments(args, [switchFlag("init-only", "")])).toEqual(expected);
+  expect(goArguments(args, [switchFlag("init-only", ""), RUN_DIR, V])).toEqual(expected);
 });
