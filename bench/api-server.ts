@@ -126,14 +126,14 @@ export class ApiServer {
   }
 
   /**
-   * Prepares MODIFIED with the Service's slice as it is now; the answer sends it, and the bytes are in the socket when
-   * that resolves.
+   * Makes MODIFIED with the Service's slice as it is now; the answer sends it, and the bytes are in the socket when that
+   * resolves. What was made first must be sent first.
    */
   changeSlice(service: BenchService): () => Promise<void> {
     const item = this.#slice(service);
-    this.#slices.items.set(service.name, item);
     const line = Buffer.from(`{"type":"MODIFIED","object":${item.json}}\n`);
     return async () => {
+      this.#slices.items.set(service.name, item);
       for (const watcher of this.#slices.watchers) {
         await new Promise<void>((resolve) => watcher.write(line, () => resolve()));
       }

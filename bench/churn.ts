@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes of single endpoints at a steady rate, and the time from the watch event's last byte handed to the socket until
-// another process sees the new set in the kernel's maps.
+// Changes of single endpoints at a steady rate, and the time from just before the watch event is written to the socket
+// until another process sees the new set in the kernel's maps. Events are made before the first is sent, and between two
+// looks the observer rests: what it does must not take the time that it measures.
 
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import type { ApiServer } from "./api-server.ts";
@@ -8,14 +9,24 @@ import type { Observer } from "./observer.ts";
 import type { BenchService } from "./services.ts";
 
 const LOST_MS = 10_000;
+/** Between two looks at the maps. */
+const REST_MS = 0.1;
 
-interface Pending {
+/** Made before it is sent. */
+interface Change {
   readonly service: BenchService;
   readonly id: number;
+  readonly send: () => Promise<void>;
+}
+
+interface Pending extends Change {
   /** Which backends were in use before the change. */
   readonly members: string;
   readonly sentAt: number;
 }
+
+/** Nobody wakes who waits for this: the event loop has no timer below a millisecond. */
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
 
 /** The Service with its n-th endpoint replaced by a new address, which nobody else has. */
 function replaced(service: BenchService, n: number, address: string): BenchService {
@@ -39,7 +50,7 @@ export class Churn {
   #latencies: number[] = [];
   /** Keyed by Service: at most one change of a Service is under way. */
   #pending = new Map<string, Pending>();
-  #sent = 0;
+  #made = 0;
 
   constructor(api: ApiServer, observer: Observer, services: readonly BenchService[]) {
     this.#api = api;
@@ -58,38 +69,44 @@ export class Churn {
    */
   async run(count: number, perSecond: number): Promise<Float64Array> {
     this.#latencies = [];
+    const changes = Array.from({ length: count }, () => this.#make());
     const start = performance.now();
-    for (let n = 0; n < count; n++) {
-      const due = start + (n * 1000) / perSecond;
-      await this.#watchUntil(due);
-      await this.#send();
+    for (const [n, change] of changes.entries()) {
+      await this.#watchUntil(start + (n * 1000) / perSecond);
+      await this.#send(change);
     }
     await this.#watchUntil(Number.POSITIVE_INFINITY);
     return Float64Array.from(this.#latencies);
   }
 
-  async #send(): Promise<void> {
+  #make(): Change {
     // A stride that visits every Service before any comes again.
-    const index = (this.#sent * 7_919) % this.#services.length;
+    const index = (this.#made * 7_919) % this.#services.length;
     const service = this.#services[index];
     if (!service) throw new Error("no Services");
-    const next = replaced(service, this.#sent % service.endpoints.length, freshAddress(++this.#sent));
-    const id = this.#observer.serviceId(service);
+    const next = replaced(service, this.#made % service.endpoints.length, freshAddress(++this.#made));
     this.#services[index] = next;
-    const members = this.#observer.members(id);
-    const send = this.#api.changeSlice(next);
-    const sentAt = performance.now();
-    this.#pending.set(service.name, { service: next, id, members, sentAt });
-    await send();
+    return { service: next, id: this.#observer.serviceId(service), send: this.#api.changeSlice(next) };
   }
 
-  /** Looks at what is under way, without rest while there is something, until `due` or until there is nothing. */
+  async #send(change: Change): Promise<void> {
+    const members = this.#observer.members(change.id);
+    const sentAt = performance.now();
+    this.#pending.set(change.service.name, { ...change, members, sentAt });
+    await change.send();
+  }
+
+  /** Looks at what is under way, ten times a millisecond, until `due` or until there is nothing. */
   async #watchUntil(due: number): Promise<void> {
-    while (performance.now() < due) {
+    for (;;) {
       this.#look();
-      if (this.#pending.size > 0) await turn();
-      else if (due === Number.POSITIVE_INFINITY) return;
-      else await sleep(Math.max(0, due - performance.now() - 1));
+      const leftMs = due - performance.now();
+      if (leftMs <= 0) return;
+      if (this.#pending.size > 0) {
+        await turn();
+        Atomics.wait(NEVER, 0, 0, REST_MS);
+      } else if (leftMs === Number.POSITIVE_INFINITY) return;
+      else await sleep(Math.max(0, leftMs - 1));
     }
   }
 
