@@ -55,7 +55,7 @@ export interface SyncLoopParts {
 export class SyncLoop implements SourceSink {
   readonly #parts: SyncLoopParts;
   /** Services to compile, with the time of the event that wants it; 0n: no event does. */
-  readonly #queue = new Map<ServiceKey, bigint>();
+  #queue = new Map<ServiceKey, bigint>();
   /** Units of the first sync that are not written yet, and keys of those that went after they were. */
   readonly #first = new Map<string, Unit>();
   readonly #gone = new Set<string>();
@@ -200,8 +200,14 @@ export class SyncLoop implements SourceSink {
     }
   }
 
-  #takeSlice(): Map<ServiceKey, bigint> {
+  #takeSlice(): ReadonlyMap<ServiceKey, bigint> {
     const slice = new Map<ServiceKey, bigint>();
+    // Handed on and not emptied: see SyncWatch.
+    if (this.#queue.size <= SLICE) {
+      const all = this.#queue;
+      this.#queue = slice;
+      return all;
+    }
     for (const [key, receivedNs] of this.#queue) {
       if (slice.size === SLICE) break;
       slice.set(key, receivedNs);

@@ -26,11 +26,13 @@ export interface SyncWatchOptions {
 
 export class SyncWatch {
   readonly #options: SyncWatchOptions;
+  // What fills and empties with every event is replaced, never emptied: a table that V8 has outgrown holds on to the one
+  // that came after it, and what such a chain leads to is kept until a whole collection.
   /** Asked for and not written yet, or tried in vain. */
-  readonly #waiting = new Set<Family>();
+  #waiting: readonly Family[] = [];
   readonly #failing = new Set<Family>();
   readonly #services = new Set<ServiceKey>();
-  readonly #touched = new Set<ServiceKey>();
+  #touched = new Set<ServiceKey>();
   /** What caused the changes that wait, in Unix milliseconds, by family and Service. */
   readonly #triggers = new Map<Family, Map<ServiceKey, number[]>>();
   #slices = 0;
@@ -50,7 +52,7 @@ export class SyncWatch {
     health.started();
     for (const family of families) {
       metrics.queued(family);
-      this.#waiting.add(family);
+      this.#await(family);
     }
   }
 
@@ -107,7 +109,7 @@ export class SyncWatch {
 
   /** What became of a round of writes. */
   applied({ refused }: Pick<ApplyReport, "refused">): void {
-    this.#failing.clear();
+    if (this.#failing.size > 0) this.#failing.clear();
     for (const { key, capacity } of refused) if (!capacity) this.#failing.add(key.endsWith("/6") ? 6 : 4);
   }
 
@@ -123,34 +125,38 @@ export class SyncWatch {
   drained(): ReadonlySet<ServiceKey> | null {
     const seconds = (performance.now() - (this.#beganMs ?? performance.now())) / 1_000;
     this.#beganMs = null;
-    if (this.#waiting.size === 0) return null;
+    if (this.#waiting.length === 0) return null;
     for (const family of this.#waiting) {
       this.#options.metrics.ran(family, seconds, this.#full);
       if (!this.#failing.has(family)) this.#synced(family);
     }
     this.#full = this.#failing.size > 0;
-    this.#services.clear();
+    if (this.#services.size > 0) this.#services.clear();
     this.#slices = 0;
     this.#tellPending();
-    const touched = new Set(this.#touched);
-    this.#touched.clear();
+    const touched = this.#touched;
+    this.#touched = new Set();
     return touched;
   }
 
   #synced(family: Family): void {
     const { health, metrics } = this.#options;
-    this.#waiting.delete(family);
+    this.#waiting = this.#waiting.filter((other) => other !== family);
     health.synced(family);
     metrics.synced(family);
     const now = Date.now();
     const triggers = this.#triggers.get(family);
-    for (const times of triggers?.values() ?? [])
-      for (const time of times) metrics.programmed(family, (now - time) / 1_000);
-    triggers?.clear();
+    if (triggers === undefined || triggers.size === 0) return;
+    for (const times of triggers.values()) for (const time of times) metrics.programmed(family, (now - time) / 1_000);
+    this.#triggers.set(family, new Map());
+  }
+
+  #await(family: Family): void {
+    if (!this.#waiting.includes(family)) this.#waiting = [...this.#waiting, family];
   }
 
   #queue(family: Family): void {
-    this.#waiting.add(family);
+    this.#await(family);
     if (!this.#running) return;
     this.#options.health.queued(family);
     this.#options.metrics.queued(family);

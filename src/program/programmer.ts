@@ -336,6 +336,7 @@ export class Programmer {
   }
 
   #dropAllRows(round: Round): void {
+    if (this.#losing.size === 0) return;
     for (const change of this.#losing.values()) this.#dropRows(change, round);
     this.#losing.clear();
   }
