@@ -101,17 +101,6 @@ export function failing(seed: number): () => boolean {
   };
 }
 
-/** An ArrayBuffer's words as those of a mapped array. */
-function wordsOf(buffer: ArrayBuffer): ConstructorParameters<typeof AddressBits>[0] {
-  const view = new DataView(buffer);
-  return {
-    buffer,
-    load64: (at) => view.getBigUint64(at, true),
-    store64: (at, value) => view.setBigUint64(at, value, true),
-    store32: (at, value) => view.setUint32(at, value, true),
-  };
-}
-
 export class MemoryMaps implements MapPort {
   readonly capacity: Capacity;
   readonly audit: MemoryAudit;
@@ -124,7 +113,7 @@ export class MemoryMaps implements MapPort {
     this.#state = state;
     this.#faults = faults;
     this.capacity = state.capacity;
-    this.#bits = new AddressBits(wordsOf(state.bits));
+    this.#bits = new AddressBits({ buffer: state.bits });
     for (const { address } of state.frontends.values()) this.#bits.cover(address);
     for (const [address] of state.nodeAddresses.values()) this.#bits.cover(address);
     const store = (operation: string, write: () => unknown): void => this.#store(operation, write);
