@@ -18,7 +18,7 @@ import { type DeadPeerWays, describeWays } from "./dead-peer-ways.ts";
 import { type FailingSends, HOLD_MS } from "./failing-sends.ts";
 import { type LostEndpoint, LostEndpoints } from "./lost-endpoints.ts";
 import type { SocketEnder } from "./socket-ender.ts";
-import { type Tracked, TrackedFlows } from "./tracked-flows.ts";
+import { lossKey, type Tracked, TrackedFlows } from "./tracked-flows.ts";
 
 const PASS_EVERY_MS = 100;
 const AFTER_FAILURE_MS = 5_000;
@@ -59,7 +59,7 @@ export interface DeadPeersOptions {
   readonly log: Logger;
 }
 
-/** Units whose flows are looked for, with the backends that ceased to serve since they were last. */
+/** Units whose flows are looked for, with the backends (lossKey) that ceased to serve since they were last. */
 type Due = Map<UnitState, Set<number>>;
 
 export class DeadPeers {
@@ -98,7 +98,8 @@ export class DeadPeers {
     const { tcp, table } = this.#options;
     for (const change of changes) {
       const { protocol } = change.unit;
-      if (protocol === PROTOCOL.UDP || (tcp && protocol === PROTOCOL.TCP)) this.#ask(change.unit, change.lostIds);
+      if (protocol === PROTOCOL.UDP || (tcp && protocol === PROTOCOL.TCP))
+        this.#ask(change.unit, this.#lossesOf(change));
       if (protocol === PROTOCOL.UDP && table.overflows) this.#lost.note(change);
     }
     if (this.#due.size > 0) this.#schedule();
@@ -133,10 +134,16 @@ export class DeadPeers {
     this.#options.sends.stop();
   }
 
-  #ask(unit: UnitState, lostIds: Iterable<number>): void {
-    const ids = this.#due.get(unit) ?? this.#waiting.get(unit) ?? new Set();
-    for (const id of lostIds) ids.add(id);
-    this.#due.set(unit, ids);
+  /** Right after the change: the rows may be others' later. */
+  #lossesOf({ lostIds }: ServingChange): number[] {
+    const { backend } = this.#options;
+    return lostIds.map((backendId) => lossKey({ backendId, generation: (backend(backendId).generation & ~1) >>> 0 }));
+  }
+
+  #ask(unit: UnitState, losses: Iterable<number>): void {
+    const lost = this.#due.get(unit) ?? this.#waiting.get(unit) ?? new Set();
+    for (const loss of losses) lost.add(loss);
+    this.#due.set(unit, lost);
   }
 
   /** The next pass, when there is something to do. */
@@ -200,54 +207,54 @@ export class DeadPeers {
   }
 
   #repeat(due: Due): void {
-    for (const [unit, lostIds] of due) this.#ask(unit, lostIds);
+    for (const [unit, losses] of due) this.#ask(unit, losses);
   }
 
   /** Tracks the flows of these units that have lost their endpoint. Gives why those in sockets' storage were not told. */
   async #find(due: Due): Promise<Error | null> {
     const { table, ownerOf } = this.#options;
     await gracePeriod();
-    const lostIds = this.#lostNow(due);
+    const lost = this.#lostNow(due);
     const query = new StrandedFlows(due.keys(), ownerOf);
     if (query.isEmpty) return null;
-    await this.#tracked.add(await table.find(query), { lostIds, listing: this.#listing });
+    await this.#tracked.add(await table.find(query), { lost, listing: this.#listing });
     if (!table.overflows) return null;
-    return await this.#findStored(query, lostIds);
+    return await this.#findStored(query, lost);
   }
 
   /** Of units of which nothing serves, they are kept until something does. */
   #lostNow(due: Due): Set<number> {
-    const lostIds = new Set<number>();
-    for (const [unit, ids] of due) {
+    const lost = new Set<number>();
+    for (const [unit, losses] of due) {
       if (!anyServes(unit.endpoints)) {
-        this.#waiting.set(unit, ids);
+        this.#waiting.set(unit, losses);
         continue;
       }
       this.#waiting.delete(unit);
-      for (const id of ids) lostIds.add(id);
+      for (const loss of losses) lost.add(loss);
     }
-    return lostIds;
+    return lost;
   }
 
-  async #findStored(query: StrandedFlows, lostIds: ReadonlySet<number>): Promise<Error | null> {
+  async #findStored(query: StrandedFlows, lost: ReadonlySet<number>): Promise<Error | null> {
     const { table, listOverflow } = this.#options;
-    const lost = this.#lost.take();
+    const unlisted = this.#lost.take();
     const tooMany = performance.now() < this.#tooManyUntilMs;
     if (listOverflow === null || tooMany) {
-      this.#lost.unlisted(lost);
+      this.#lost.unlisted(unlisted);
       return null;
     }
     try {
       const found = await table.findIn(await listOverflow(), query);
       const listing = ++this.#listing;
-      await this.#tracked.add(found, { lostIds, listing });
+      await this.#tracked.add(found, { lost, listing });
       const isGone = ({ settled, flow, listing: seen }: Tracked) => settled && flow.stored && seen !== listing;
       await this.#tracked.sweepAll((one) => isGone(one) && query.matches(one.flow));
-      this.#lost.listed(lost);
+      this.#lost.listed(unlisted);
       this.#note("listing", null);
       return null;
     } catch (error) {
-      return this.#unlisted(error as Error, lost);
+      return this.#unlisted(error as Error, unlisted);
     }
   }
 

@@ -41,10 +41,14 @@ interface Batch {
 
 /** What is known about flows just found. */
 export interface Found {
-  /** Backends that ceased to serve since flows of their units were last looked for. */
-  readonly lostIds: ReadonlySet<number>;
+  /** Backends that ceased to serve since flows of their units were last looked for, by lossKey(). */
+  readonly lost: ReadonlySet<number>;
   readonly listing: number;
 }
+
+/** One for each backend, also of those that had the same id: by the generation that records name it with, an even one. */
+export const lossKey = ({ backendId, generation }: Pick<Flow, "backendId" | "generation">): number =>
+  backendId * 2 ** 32 + generation;
 
 export interface Outcome {
   readonly ended: boolean;
@@ -77,7 +81,7 @@ export class TrackedFlows {
   }
 
   /** Flows that were found are tried at once, unless they are known and their endpoint was not lost anew. */
-  async add(found: readonly Flow[], { lostIds, listing }: Found): Promise<void> {
+  async add(found: readonly Flow[], { lost, listing }: Found): Promise<void> {
     const turns = new Turns();
     const batch: Batch = { againMs: 0, flows: [] };
     this.#batches.push(batch);
@@ -86,7 +90,7 @@ export class TrackedFlows {
       const known = this.#flows.get(flow.cookie);
       if (known !== undefined && isSameFlow(known.flow, flow) && known.flow.stored === flow.stored) {
         known.listing = listing;
-        if (!lostIds.has(flow.backendId)) continue;
+        if (!lost.has(lossKey(flow))) continue;
       }
       if (known !== undefined) this.#forget(known);
       const one = { flow, batch, tries: 0, settled: false, hidden: false, listing };

@@ -2,7 +2,7 @@
 // When a flow is looked for again, and what makes one that was given up on worth another look.
 
 import { beforeEach, describe, expect, test } from "vitest";
-import { TrackedFlows } from "../../../src/agent/tracked-flows.ts";
+import { lossKey, TrackedFlows } from "../../../src/agent/tracked-flows.ts";
 import type { Flow } from "../../../src/datapath/flows.ts";
 import { addressBytes } from "../../../src/model/address.ts";
 
@@ -21,7 +21,7 @@ const flow = (change: Partial<Flow> = {}): Flow => ({
 });
 
 const NEVER = () => false;
-const NONE = { lostIds: new Set<number>(), listing: 0 };
+const NONE = { lost: new Set<number>(), listing: 0 };
 
 let tracked: TrackedFlows;
 beforeEach(async () => {
@@ -43,8 +43,8 @@ async function tryOn(everywhere = true): Promise<number[]> {
 }
 
 /** How often it is looked for when it is found like this. */
-async function triesOf(found: Flow, lostIds: readonly number[] = []): Promise<number> {
-  await tracked.add([found], { lostIds: new Set(lostIds), listing: 1 });
+async function triesOf(found: Flow, lost: readonly Parameters<typeof lossKey>[0][] = []): Promise<number> {
+  await tracked.add([found], { lost: new Set(lost.map(lossKey)), listing: 1 });
   return (await tryOn()).length;
 }
 
@@ -64,12 +64,16 @@ describe("one that was given up on", () => {
   beforeEach(() => tryOn());
 
   test("is left alone while its record is the same, whoever else is lost", async () => {
-    expect(await triesOf(flow(), [4])).toBe(0);
-    expect(await triesOf(flow(), [4])).toBe(0);
+    expect(await triesOf(flow(), [flow({ backendId: 4 })])).toBe(0);
+    expect(await triesOf(flow(), [flow({ backendId: 4 })])).toBe(0);
+  });
+
+  test("is left alone when the next endpoint of that id is lost", async () => {
+    expect(await triesOf(flow(), [flow({ generation: 4 })])).toBe(0);
   });
 
   test("is looked for when its endpoint is lost once more", async () => {
-    expect(await triesOf(flow(), [3])).toBe(5);
+    expect(await triesOf(flow(), [flow()])).toBe(5);
   });
 
   test.each([{ backendId: 4 }, { generation: 4 }, { serviceId: 2 }, { frontendPort: 54 }, { stored: true }])(
