@@ -13,7 +13,7 @@ import { World } from "../support/world.ts";
 import { API_ADDRESS, apiNetwork, NODE_ADDRESSES, removeAbandoned } from "../support/world-network.ts";
 import { ApiClient, type ApiObject, Refused } from "./api-client.ts";
 import { clusterObject } from "./cluster-object.ts";
-import { proxyConfiguration, startKubeProxy } from "./kube-proxy.ts";
+import { type ProxySettings, proxyConfiguration, startKubeProxy } from "./kube-proxy.ts";
 
 const PREFIX = "pt-diff";
 export const NODE = "node-a";
@@ -29,23 +29,32 @@ const NODE_POD_CIDRS = ["10.244.1.0/24", "fd00:10:244:1::/64"] as const;
 const PROXIES = ["portolan", "nftables", "iptables"] as const;
 type Proxy = (typeof PROXIES)[number];
 
+export interface BulkChange {
+  readonly apply: readonly ApiObject[];
+  readonly remove: readonly ApiObject[];
+  readonly killed: boolean;
+}
+
 export class Cluster {
   readonly #undo = new AsyncDisposableStack();
   readonly #objects = new Map<string, ApiObject>();
   readonly worlds: World[] = [];
   readonly #proxies: readonly Proxy[];
+  readonly #settings: Omit<ProxySettings, "kubeconfig">;
+  #configuration: object = {};
   #api: ApiClient | undefined;
   #portolan: Portolan | undefined;
   #steps = 0;
   #labelled = false;
 
-  private constructor(proxies: readonly Proxy[]) {
+  private constructor(proxies: readonly Proxy[], other: object) {
     this.#proxies = proxies;
+    this.#settings = { hostnameOverride: NODE, other };
   }
 
-  /** With a world for each of these. */
-  static async create(proxies: readonly Proxy[] = PROXIES): Promise<Cluster> {
-    const cluster = new Cluster(proxies);
+  /** With a world for each of these; `other` fields of their configuration take the place of the usual ones. */
+  static async create(proxies: readonly Proxy[] = PROXIES, other: object = {}): Promise<Cluster> {
+    const cluster = new Cluster(proxies, other);
     try {
       await cluster.#setUp();
       return cluster;
@@ -94,8 +103,9 @@ export class Cluster {
     if (proxy === "portolan") {
       const portolan = await Portolan.create(world);
       this.#portolan = portolan;
-      await portolan.start(proxyConfiguration("nftables", plane.agentKubeconfig, NODE));
-    } else await startKubeProxy(world, proxy, plane, NODE);
+      this.#configuration = proxyConfiguration("nftables", { ...this.#settings, kubeconfig: plane.agentKubeconfig });
+      await portolan.start(this.#configuration);
+    } else await startKubeProxy(world, proxy, plane, this.#settings);
   }
 
   /** The Node with these labels. */
@@ -123,13 +133,18 @@ export class Cluster {
     await this.#mark();
   }
 
-  /** As change(), much at a time and in no order but that deletions come first; gives how many objects were refused. */
-  async changeAtOnce(apply: readonly ApiObject[], remove: readonly ApiObject[]): Promise<number> {
+  /**
+   * As change(), much at a time and in no order but that deletions come first, and if wanted while portolan is killed;
+   * gives how many objects were refused.
+   */
+  async changeAtOnce({ apply, remove, killed }: BulkChange): Promise<number> {
+    if (killed) await this.portolan.kill();
     await Promise.all(remove.map((object) => this.api.delete(object)));
     const applied = await Promise.allSettled(apply.map((object) => this.api.apply(object)));
     const failed = applied.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
     const unexpected = failed.find((reason) => !(reason instanceof Refused));
     if (unexpected !== undefined) throw unexpected;
+    if (killed) await this.portolan.start(this.#configuration);
     await this.#mark();
     return failed.length;
   }

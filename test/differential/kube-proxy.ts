@@ -11,8 +11,16 @@ import { POD_RANGES } from "../support/world-network.ts";
 
 export type ProxyMode = "nftables" | "iptables";
 
+export interface ProxySettings {
+  readonly kubeconfig: string;
+  readonly hostnameOverride: string;
+  /** Fields that take the place of those below. */
+  readonly other: object;
+}
+
 /** A KubeProxyConfiguration, for kube-proxy and for portolan alike. */
-export function proxyConfiguration(mode: ProxyMode, kubeconfig: string, hostnameOverride: string): object {
+export function proxyConfiguration(mode: ProxyMode, settings: ProxySettings): object {
+  const { kubeconfig, hostnameOverride, other } = settings;
   return {
     apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
     kind: "KubeProxyConfiguration",
@@ -22,6 +30,7 @@ export function proxyConfiguration(mode: ProxyMode, kubeconfig: string, hostname
     clusterCIDR: POD_RANGES.join(","),
     conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: "0s", tcpCloseWaitTimeout: "0s" },
     [mode]: { minSyncPeriod: "20ms" },
+    ...other,
   };
 }
 
@@ -30,7 +39,7 @@ export async function startKubeProxy(
   world: World,
   mode: ProxyMode,
   plane: ControlPlane,
-  node: string,
+  settings: Omit<ProxySettings, "kubeconfig">,
 ): Promise<Daemon> {
   const folder = join(plane.dir, `kube-proxy-${mode}`);
   const tools = join(folder, "tools");
@@ -39,7 +48,7 @@ export async function startKubeProxy(
     symlinkSync("/usr/sbin/xtables-nft-multi", join(tools, tool));
   }
   const config = join(folder, "config.json");
-  writeFileSync(config, JSON.stringify(proxyConfiguration(mode, plane.adminKubeconfig, node)));
+  writeFileSync(config, JSON.stringify(proxyConfiguration(mode, { ...settings, kubeconfig: plane.adminKubeconfig })));
   const binary = join(await kubeBinaries(["kube-proxy"]), "kube-proxy");
   const argv = ["env", `PATH=${tools}:${process.env["PATH"]}`, binary, `--config=${config}`, "-v=2"];
   const proxy = new Daemon(argv, join(folder, "log"), world.place);

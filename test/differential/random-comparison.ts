@@ -18,7 +18,7 @@ import { MapDecisions } from "./map-decisions.ts";
 import { plainService, plainSlice, type ServiceForm, type SliceForm } from "./plain-objects.ts";
 import { PODS, randomCalls } from "./random-calls.ts";
 import { RandomDifferences, type Reason } from "./random-differences.ts";
-import { NAMESPACE } from "./random-objects.ts";
+import { NAMESPACE } from "./random-services.ts";
 import { parseRuleset } from "./ruleset.ts";
 import { RulesetWalk } from "./ruleset-walk.ts";
 

@@ -98,11 +98,13 @@ function isRefused({ addresses: [address = ""] }: PlainEndpoint, { services, ser
   );
 }
 
-/** Of one address, more than that it terminates: of two such entries kube-proxy takes either. */
+/** Of one address, of which one that stays comes before one that terminates: of two equals kube-proxy takes either. */
 function sayDifferentThings(slices: readonly PlainSlice[]): boolean {
   const entries = slices.flatMap(({ endpoints }) => endpoints.filter(({ addresses }) => addresses.length > 0));
   const said = Map.groupBy(entries, ({ addresses }) => addresses[0]);
-  return [...said.values()].some(
-    (same) => new Set(same.map(({ addresses: _, ...rest }) => JSON.stringify(rest))).size > 1,
-  );
+  return [...said.values()].some((same) => {
+    const staying = same.filter(({ terminating }) => terminating !== true);
+    const equals = staying.length > 0 ? staying : same;
+    return new Set(equals.map(({ addresses: _, ...rest }) => JSON.stringify(rest))).size > 1;
+  });
 }

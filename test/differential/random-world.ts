@@ -4,7 +4,8 @@
 
 import { Random } from "../support/random.ts";
 import type { ApiObject } from "./api-client.ts";
-import { randomService, randomSlice, randomTemper, type Temper, ZONES } from "./random-objects.ts";
+import { randomService } from "./random-services.ts";
+import { randomSlice, randomTemper, type Temper, ZONES } from "./random-slices.ts";
 
 const MOST_SLICES = 4;
 
@@ -18,6 +19,8 @@ interface Slot {
 export interface WorldStep {
   readonly remove: readonly ApiObject[];
   readonly apply: readonly ApiObject[];
+  /** The agent is not there while this happens. */
+  readonly killed: boolean;
   /** The node's; "" for none. */
   readonly zone: string;
 }
@@ -41,6 +44,7 @@ export class RandomWorld {
 
   /** The first: everything there is. */
   begin(): WorldStep {
+    this.#zone = this.#random.pick(["", ...ZONES]);
     for (const [slot, it] of this.#slots.entries()) {
       if (this.#random.chance(0.95)) this.#putService(it);
       const count = this.#random.pick([0, 1, 2, 2, 3, 3, 4]);
@@ -106,7 +110,8 @@ export class RandomWorld {
 
   #step(): WorldStep {
     const apply = this.#random.some([...this.#apply.values()], this.#apply.size);
-    const step = { remove: [...this.#remove.values()], apply, zone: this.#zone };
+    const killed = this.#random.chance(0.2);
+    const step = { remove: [...this.#remove.values()], apply, killed, zone: this.#zone };
     this.#remove.clear();
     this.#apply.clear();
     return step;

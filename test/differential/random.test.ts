@@ -3,14 +3,15 @@
 // kernel and from the rules that the real kube-proxy made of the same objects.
 //
 // DIFFERENTIAL_SEED=7 plays other worlds, DIFFERENTIAL_WORLDS=200 more of them, DIFFERENTIAL_STEPS=10 longer histories,
-// DIFFERENTIAL_SERVICES=100 larger ones; each world's seed is told, and plays it alone.
+// DIFFERENTIAL_SERVICES=100 larger ones; each world's seed is told, and plays it alone. DIFFERENTIAL_CONFIG is JSON: fields
+// of a KubeProxyConfiguration for both.
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { ApiObject } from "./api-client.ts";
 import { Cluster, NODE } from "./cluster.ts";
 import { Comparer, count } from "./random-comparison.ts";
 import { REASONS, type Reason } from "./random-differences.ts";
-import { NAMESPACE } from "./random-objects.ts";
+import { NAMESPACE } from "./random-services.ts";
 import { RandomWorld, type WorldStep } from "./random-world.ts";
 
 const setting = (name: string, otherwise: number): number => Number(process.env[`DIFFERENTIAL_${name}`] ?? otherwise);
@@ -26,15 +27,19 @@ const answers = new Map<string, number>();
 const explained = new Map<Reason, number>();
 
 beforeAll(async () => {
-  cluster = await Cluster.create(["portolan", "nftables"]);
+  cluster = await Cluster.create(
+    ["portolan", "nftables"],
+    JSON.parse(process.env["DIFFERENTIAL_CONFIG"] ?? "{}") as object,
+  );
   comparer = new Comparer(cluster);
 });
 
 afterAll(() => cluster?.remove());
 
-async function play({ apply, remove, zone }: WorldStep): Promise<readonly string[]> {
+async function play(step: WorldStep): Promise<readonly string[]> {
+  const { zone } = step;
   await cluster.labelNode(zone === "" ? {} : { "topology.kubernetes.io/zone": zone });
-  sums.refused += await cluster.changeAtOnce(apply, remove);
+  sums.refused += await cluster.changeAtOnce(step);
   const found = await comparer.compare(zone);
   const { services, slices } = await comparer.objects();
   sums.steps++;

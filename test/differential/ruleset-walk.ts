@@ -47,12 +47,11 @@ export class RulesetWalk {
       const packet = packetOf(call, choice);
       const verdict = this.#follow(packet);
       choices = packet.choices;
-      if (verdict === "drop" || verdict === "reject") {
-        if (choice > 0 || choices > 1) throw new Error(`${verdict} by chance: ${JSON.stringify(call)}`);
-        return { answer: verdict };
-      }
+      const isEnd = verdict === "drop" || verdict === "reject";
+      if (isEnd && choices === 1) return { answer: verdict };
       if (!packet.isTranslated) return { answer: "nothing" };
-      endpoints.add(place(packet.address, packet.port));
+      // Whoever is sent to an endpoint at a Service's address is dropped on the way.
+      endpoints.add(isEnd ? verdict : place(packet.address, packet.port));
       affinitySec = packet.affinitySec;
     }
     return { answer: "endpoints", endpoints: [...endpoints].sort(), affinitySec };

@@ -31,7 +31,7 @@ export class Portolan {
     for (const folder of [made.bpffs, join(made.dir, "state")]) mkdirSync(folder);
     await command(["mount", "-t", "bpf", "-o", "mode=0700", world.netns, made.bpffs]);
     world.atEnd(() => command(["umount", made.bpffs]));
-    world.atEnd(async () => await made.#daemon?.stop("SIGKILL"));
+    world.atEnd(() => made.kill());
     return made;
   }
 
@@ -47,6 +47,11 @@ export class Portolan {
     const daemon = new Daemon(argv, join(this.dir, "agent.log"), place);
     this.#daemon = daemon;
     await daemon.until("in sync", async () => ((await this.report())?.synced ? true : undefined));
+  }
+
+  /** Ends the agent at once; what it pinned stays. */
+  async kill(): Promise<void> {
+    await this.#daemon?.stop("SIGKILL");
   }
 
   /** What the living agent says of itself; null while it does not answer. */
