@@ -7,7 +7,7 @@ import * as v from "valibot";
 /** "10.0.0.0/8", "fd00::/8". */
 export function isCidr(text: string): boolean {
   const [address = "", bits = "", ...rest] = text.split("/");
-  const family = isIP(address);
+  const family = isAddress(address) ? isIP(address) : 0;
   return (
     family !== 0 && rest.length === 0 && /^(0|[1-9]\d{0,2})$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
   );

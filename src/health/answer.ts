@@ -3,6 +3,7 @@
 // Probes, load balancers and scrapers that were set up for kube-proxy see no difference.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 
@@ -51,23 +52,35 @@ export const notFound = (): Answer => plain(404, "404 page not found\n");
 
 /** A server that answers by `route`; what goes wrong in it is an answer too. */
 export function answering(route: Route): Server {
-  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
-    answerTo(route, request)
+  /** The answer that is under way on a connection. */
+  const pending = new WeakMap<Duplex, Promise<void>>();
+  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false }, (request, response) => {
+    if (request.headers.host === undefined && request.httpVersion === "1.1") {
+      refuse(request.socket, "400 Bad Request: missing required Host header");
+      return;
+    }
+    const answered = answerTo(route, request)
       .then((answer) => send(request, response, answer))
-      .catch(() => response.destroy());
+      .catch(() => void response.destroy());
+    pending.set(request.socket, answered);
   });
   // Who says everything and shuts its side down still waits for the answer, as simple health checks do.
   Object.assign(server, { httpAllowHalfOpen: true });
-  // A connection that breaks, or bytes that are no HTTP: nothing to mend here, and nothing to end the agent for.
-  server.on("clientError", (_error, socket) => {
-    if (socket.writable) socket.end(BAD_REQUEST);
-    else socket.destroy();
+  // A connection that breaks, or bytes that are no HTTP: nothing to mend here, and nothing to end the agent for. What was
+  // asked before is answered first.
+  server.on("clientError", ({ code }: NodeJS.ErrnoException, socket) => {
+    const status = code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
+    void Promise.resolve(pending.get(socket)).then(() => refuse(socket, status));
   });
   return server;
 }
 
-const BAD_REQUEST =
-  "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request";
+/** The last word on a connection. */
+function refuse(socket: Duplex, status: string): void {
+  if (!socket.writable) socket.destroy();
+  else
+    socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`);
+}
 
 async function answerTo(route: Route, request: IncomingMessage): Promise<Answer> {
   try {

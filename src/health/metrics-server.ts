@@ -29,7 +29,7 @@ export interface MetricsPages {
 const MODE = "portolan";
 const PATHS = ["/configz", "/flagz", "/healthz", "/metrics", "/proxyMode"];
 const TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-const MOST_BODY_BYTES = 64;
+const MOST_BODY_BYTES = 1_024;
 
 type Page = (request: IncomingMessage) => Answer | Promise<Answer>;
 
@@ -67,13 +67,22 @@ function debugPages({ setVerbosity }: MetricsPages): Record<string, Page> {
     "/debug/pprof/heap": (request) => profile("heap", queryOf(request)),
     "/debug/flags/v": async (request) => {
       if (request.method !== "PUT") return flagAnswer(406, "unsupported http method");
-      const text = (await bodyOf(request)).trim();
-      if (!/^\d{1,5}$/.test(text))
-        return flagAnswer(400, `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`);
+      const text = await bodyOf(request);
+      const wrong = verbosityProblem(text);
+      if (wrong !== null) return flagAnswer(400, wrong);
       setVerbosity(Number(text));
-      return flagAnswer(200, `successfully set klog.logging.verbosity to ${Number(text)}`);
+      return flagAnswer(200, `successfully set klog.logging.verbosity to ${text}`);
     },
   };
+}
+
+/** In Go's words; null: it is a number that logs can be set to. */
+function verbosityProblem(text: string): string | null {
+  const parsing = (what: string, problem: string) => `strconv.${what}: parsing ${JSON.stringify(text)}: ${problem}`;
+  if (!/^\d+$/.test(text)) return parsing("ParseUint", "invalid syntax");
+  if (Number(text) >= 2 ** 32) return parsing("ParseUint", "value out of range");
+  if (Number(text) < 2 ** 31) return null;
+  return `failed set klog.logging.verbosity ${text}: ${parsing("ParseInt", "value out of range")}`;
 }
 
 const flagAnswer = (status: number, text: string): Answer => ({
@@ -91,11 +100,10 @@ const exposition = (body: string): Answer => ({
 
 const queryOf = ({ url = "" }: IncomingMessage): URLSearchParams => new URL(url, "http://node").searchParams;
 
+/** All is read, so that the answer can be heard; what is too long for any number is cut. */
 async function bodyOf(request: IncomingMessage): Promise<string> {
   let body = "";
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    body += chunk.toString();
-    if (body.length > MOST_BODY_BYTES) break;
-  }
+  for await (const chunk of request as AsyncIterable<Buffer>)
+    if (body.length < MOST_BODY_BYTES) body += chunk.toString().slice(0, MOST_BODY_BYTES - body.length);
   return body;
 }

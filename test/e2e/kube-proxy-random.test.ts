@@ -32,7 +32,7 @@ interface Outcome {
 const EXPLAINED: readonly ((theirs: Outcome, ours: Outcome) => boolean)[] = [
   // A duration that is null, "" or 0 is the default here, in every field.
   (theirs, ours) =>
-    ours.taken && /invalid duration \\?"\\?"|cannot unmarshal number 0 .* of type string/.test(theirs.stderr),
+    ours.taken && /invalid duration \\?"\\?"|cannot unmarshal number into .* of type string/.test(theirs.stderr),
   // YAML that only its reader finds wrong.
   (theirs, ours) => ours.taken && /failed to decode: (?:yaml: |json: unsupported value)/.test(theirs.stderr),
   // kube-proxy finds out at its start.
