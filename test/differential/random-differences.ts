@@ -12,6 +12,7 @@ import {
   type PlainWorld,
 } from "../support/reference-model.ts";
 import { place } from "../support/scenario.ts";
+import { NODE_ADDRESSES, SECOND_ADDRESSES } from "../support/world-network.ts";
 import type { Call, Decision } from "./decision.ts";
 
 export const REASONS = {
@@ -26,6 +27,7 @@ export const REASONS = {
 } as const;
 export type Reason = keyof typeof REASONS;
 
+const ON_THE_NODE = [...NODE_ADDRESSES, ...SECOND_ADDRESSES];
 const SPECIAL = /^(0|127|169\.254|22[4-9]|23\d)\.|^(::1?$|fe80:|ff)/;
 const RESERVED = /^2[45]\d\./;
 const labelOf = ({ labels }: PlainSlice): string => labels["kubernetes.io/service-name"] ?? "";
@@ -41,9 +43,7 @@ export class RandomDifferences {
   constructor(world: PlainWorld, lines: readonly string[]) {
     this.#world = world;
     this.#served = new Set(lines.filter((line) => line.includes(" ClusterIP ")).map(addressOf));
-    const pairs = world.services.flatMap((service) =>
-      claimsOf(service, world).map((claim) => [claim, service] as const),
-    );
+    const pairs = world.services.flatMap((service) => claimsOf(service).map((claim) => [claim, service] as const));
     const groups = Map.groupBy(pairs, ([claim]) => claim);
     this.#claimants = new Map([...groups].map(([claim, list]) => [claim, new Set(list.map(([, service]) => service))]));
     for (const [service, slices] of Map.groupBy(world.slices, labelOf)) {
@@ -81,11 +81,11 @@ const addressOf = (line: string): string => parseFrontendLine(line).address;
 const claimOf = (protocol: string, address: string, port: number): string => `${protocol} ${place(address, port)}`;
 
 /** Every address and port that the Service may be called by, NodePorts on each address of the node. */
-function claimsOf({ clusterIps, externalIps, ingress, ports }: PlainService, world: PlainWorld): string[] {
+function claimsOf({ clusterIps, externalIps, ingress, ports }: PlainService): string[] {
   const addresses = [...clusterIps, ...externalIps, ...ingress.flatMap(({ ip }) => (ip === undefined ? [] : [ip]))];
   return ports.flatMap(({ protocol, port, nodePort }) => [
     ...addresses.map((address) => claimOf(protocol, address, port)),
-    ...(nodePort === undefined ? [] : world.primaryAddresses.map((address) => claimOf(protocol, address, nodePort))),
+    ...(nodePort === undefined ? [] : ON_THE_NODE.map((address) => claimOf(protocol, address, nodePort))),
   ]);
 }
 
