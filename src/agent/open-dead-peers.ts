@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts together what ends sockets of lost endpoints on this node, in the best ways there are, and says which those are.
+// Puts together what ends sockets of lost endpoints on this node, in the best ways there are, and says which those are;
+// and what looks after the records of sockets that ended by themselves unheard.
 
 import { BpfError } from "libbpf-ts";
 import type { Logger } from "pino";
@@ -10,10 +11,12 @@ import type { BackendRow } from "../datapath/port.ts";
 import type { Programs } from "../datapath/programs.ts";
 import { Quench } from "../datapath/quench.ts";
 import { OverflowList, SocketIterators } from "../datapath/socket-iterators.ts";
+import { StaleRecords } from "../datapath/stale-records.ts";
 import type { FindOwner } from "../program/serving.ts";
 import { type DeadPeerWay, type DeadPeerWays, deadPeerWays } from "./dead-peer-ways.ts";
 import { DeadPeers } from "./dead-peers.ts";
 import { FailingSends, HOLD_MS } from "./failing-sends.ts";
+import { listSockets, RecordSweep } from "./record-sweep.ts";
 import { SocketEnder } from "./socket-ender.ts";
 
 export interface DeadPeersParts {
@@ -35,7 +38,7 @@ export interface OpenDeadPeers extends AsyncDisposable {
 
 /** Throws BpfError or LayoutError. */
 export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
-  const { config, programs, log } = parts;
+  const { config, programs, log, backend } = parts;
   const ways = parts.ways ?? deadPeerWays(config);
   using made = new DisposableStack();
   const map = (name: string) => programs.object.map(name);
@@ -52,6 +55,9 @@ export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
   const storage = made.use(map("pt_sockets_ovf"));
   const listOverflow = overflow === null ? null : () => overflow.records(storage);
   const deadPeers = new DeadPeers({ ...parts, ways, table, listOverflow, ender, sends, tcp: config.deadPeers.tcp });
+  const records = made.use(new StaleRecords({ sockets, active, generation: (id) => backend(id).generation }, btf));
+  const sweep = new RecordSweep({ records, list: listSockets, log });
+  if (everywhere) sweep.start();
   const { here, elsewhere, reasons } = ways;
   log.info({ here, elsewhere, reasons, tcp: config.deadPeers.tcp }, "sockets of endpoints that are gone");
   const opened = made.move();
@@ -59,6 +65,7 @@ export function openDeadPeers(parts: DeadPeersParts): OpenDeadPeers {
     deadPeers,
     async [Symbol.asyncDispose]() {
       await deadPeers.stop();
+      await sweep[Symbol.asyncDispose]();
       opened.dispose();
     },
   };
