@@ -52,8 +52,8 @@ export const notFound = (): Answer => plain(404, "404 page not found\n");
 
 /** A server that answers by `route`; what goes wrong in it is an answer too. */
 export function answering(route: Route): Server {
-  /** The answer that is under way on a connection. */
-  const pending = new WeakMap<Duplex, Promise<void>>();
+  /** The last answer on a connection, under way or given: was it the last one by its own word? */
+  const lastWord = new WeakMap<Duplex, Promise<boolean>>();
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false }, (request, response) => {
     if (request.headers.host === undefined && request.httpVersion === "1.1") {
       refuse(request.socket, "400 Bad Request: missing required Host header");
@@ -61,8 +61,9 @@ export function answering(route: Route): Server {
     }
     const answered = answerTo(route, request)
       .then((answer) => send(request, response, answer))
-      .catch(() => void response.destroy());
-    pending.set(request.socket, answered);
+      .catch(() => void response.destroy())
+      .then(() => !response.shouldKeepAlive);
+    lastWord.set(request.socket, answered);
   });
   // Who says everything and shuts its side down still waits for the answer, as simple health checks do.
   Object.assign(server, { httpAllowHalfOpen: true });
@@ -70,7 +71,7 @@ export function answering(route: Route): Server {
   // asked before is answered first.
   server.on("clientError", ({ code }: NodeJS.ErrnoException, socket) => {
     const status = code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
-    void Promise.resolve(pending.get(socket)).then(() => refuse(socket, status));
+    void Promise.resolve(lastWord.get(socket)).then((said) => (said ? socket.end() : refuse(socket, status)));
   });
   return server;
 }

@@ -61,6 +61,15 @@ test("what was asked is answered before what follows is found to be no HTTP", as
   }
 });
 
+test("who asks for one answer alone gets no second one", async () => {
+  for (const head of ["HTTP/1.0", "HTTP/1.1\r\nHost: a\r\nConnection: close"]) {
+    const text = await heard(`GET /healthz ${head}\r\n\r\nno HTTP`);
+    expect(text.match(/^HTTP\//gm)).toHaveLength(1);
+    expect(text).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nok$/);
+    server.close();
+  }
+});
+
 test("HTTP/1.1 without a Host, and more headers than anybody sends: kube-proxy's words", async () => {
   expect(await heard("GET /healthz HTTP/1.1\r\n\r\n")).toBe(refusal("400 Bad Request: missing required Host header"));
   server.close();
