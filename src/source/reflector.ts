@@ -118,7 +118,7 @@ export class Reflector<T> {
   #unpaged = false;
   /** Streams in a row that broke their own protocol. */
   #streamFailures = 0;
-  /** The last watch never said a word: perhaps its version is still to come, where a backup was put back. */
+  /** The server was away, or the last watch never said a word: a backup may have been put back, of before our version. */
   #doubtful = false;
   /** The next relist is a consistent list. */
   #confirming = false;
@@ -285,6 +285,7 @@ export class Reflector<T> {
     if (error instanceof StatusError) return this.#refused(error, server);
     if (error instanceof UnreachableError || error instanceof OtherClusterError) {
       this.#counters[error instanceof UnreachableError ? "unreachable" : "other_clusters"]++;
+      this.#doubtful = true;
       return this.#tryNext(server);
     }
     if (this.#requests.initial) this.#abilitiesOf(server).watchListEnded(false);

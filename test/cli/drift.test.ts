@@ -2,7 +2,7 @@
 // Somebody writes to the maps, removes pins, takes programs off their hooks: all is put back, counted and said, and nothing
 // else is touched.
 
-import { readdirSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfLink, BpfMap, BpfObject } from "libbpf-ts";
@@ -12,12 +12,28 @@ import { askAgent } from "../../src/agent/control-client.ts";
 import type { AgentReport } from "../../src/agent/report.ts";
 import { MAP_NAMES } from "../../src/datapath/maps.ts";
 import { type Daemon, eventually } from "../support/daemon.ts";
-import { type Random, random } from "../support/damage.ts";
+import { random } from "../support/damage.ts";
+import { HANDS } from "../support/kernel-damage.ts";
 import { ANSWER, Bed, call, logLines, service, slice } from "./bed.ts";
 
 const SERVICES = 6;
 const DAMAGES = 100;
 const REPAIRED_MS = 60_000;
+
+/** With a load balancer address that only some may call. */
+const RANGED = {
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name: "ranged", namespace: "default" },
+  spec: {
+    type: "LoadBalancer",
+    clusterIP: "10.96.0.99",
+    clusterIPs: ["10.96.0.99"],
+    ports: [{ protocol: "TCP", port: 80, nodePort: 30_099 }],
+    loadBalancerSourceRanges: ["10.77.0.0/24", "192.0.2.0/28", "198.51.100.7/32"],
+  },
+  status: { loadBalancer: { ingress: [{ ip: "203.0.113.9" }] } },
+};
 
 let bed: Bed;
 let agent: Daemon;
@@ -75,83 +91,12 @@ function snapshot(): string[] {
   return [...hashes, ...arrays].sort();
 }
 
-function flip(bytes: Uint8Array, pick: Random, from: number, to: number): Uint8Array {
-  const changed = bytes.slice();
-  const at = from + pick(to - from);
-  changed[at] = (changed[at] ?? 0) ^ (1 << pick(8));
-  return changed;
-}
-
-/** One row less, one that is different, or one more. Value bytes from `from` to `to` mean something. */
-function damageHash(name: string, pick: Random, [from, to]: readonly [number, number]): void {
-  using map = openMap(name);
-  const rows = [...map.entries()];
-  const [key, value] = rows[pick(rows.length)] ?? [];
-  if (key === undefined || value === undefined) throw new Error(`${name} is empty`);
-  const how = pick(3);
-  if (how === 0) map.delete(key);
-  else if (how === 1) map.set(key, flip(value, pick, from, to));
-  else map.set(flip(key, pick, 0, key.length), value);
-}
-
-/** Flips a bit of an array's element that is in use. */
-function damageArray(name: string, pick: Random, [from, to]: readonly [number, number]): void {
-  using map = openMap(name);
-  using view = map.mmap();
-  const bytes = new Uint8Array(view.buffer);
-  const size = name === "pt_slots" ? 4 : view.elementSize;
-  const words = new Uint32Array(view.buffer);
-  const elements = new Set<number>();
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) elements.add(i * 4 - ((i * 4) % size));
-  const used = [...elements];
-  const at = (used[pick(used.length)] ?? 0) + from + pick(to - from);
-  bytes[at] = (bytes[at] ?? 0) ^ (1 << pick(8));
-}
-
-function clearBits(pick: Random): void {
-  using map = openMap("pt_address_bits");
-  using view = map.mmap();
-  const words = new Uint32Array(view.buffer);
-  const used = [...words.keys()].filter((at) => words[at] !== 0);
-  words[used[pick(used.length)] ?? 0] = 0;
-}
-
-/** Removes a pin, or puts one of something else in its place. */
-function damagePin(dir: string, pick: Random): void {
-  const names = readdirSync(pin(dir));
-  const path = pin(dir, names[pick(names.length)] ?? "");
-  unlinkSync(path);
-  if (pick(2) === 0) return;
-  using other = BpfMap.create({ type: "array", name: "other", keySize: 4, valueSize: 4, maxEntries: 1 });
-  other.pin(path);
-}
-
-function detachLink(pick: Random): void {
-  const names = readdirSync(pin("links"));
-  using link = BpfLink.open(pin("links", names[pick(names.length)] ?? ""));
-  link.detach();
-}
-
-const HANDS: readonly (readonly [Damage, (pick: Random) => void])[] = [
-  ["frontend", (pick) => damageHash("pt_frontends", pick, [0, 8])],
-  ["name", (pick) => damageHash("pt_names", pick, [2, 12])],
-  ["node-address", (pick) => damageHash("pt_node_addrs", pick, [0, 4])],
-  ["service", (pick) => damageArray("pt_services", pick, [0, 20])],
-  ["slot", (pick) => damageArray("pt_slots", pick, [0, 4])],
-  ["backend", (pick) => damageArray("pt_backends", pick, [0, 19])],
-  ["backend", (pick) => damageArray("pt_backends", pick, [20, 32])],
-  ["address-bits", clearBits],
-  ["map-pin", (pick) => damagePin("maps", pick)],
-  ["link-pin", (pick) => damagePin("links", pick)],
-  ["program-pin", (pick) => damagePin("progs", pick)],
-  ["link", detachLink],
-];
-
 const everyServiceAnswers = async (): Promise<void> => {
   for (let n = 1; n <= SERVICES; n++) expect(await call(bed.served, `10.96.0.${n}`, 80)).toBe("hello");
 };
 
 test("100 damages in a row: each is found within a minute, counted once, of its kind, and undone; nothing else is touched", async () => {
+  bed.manifest("ranged.yaml", RANGED, ...slice("ranged", [8080]));
   await start(1);
   await everyServiceAnswers();
   const before = snapshot();
@@ -160,8 +105,9 @@ test("100 damages in a row: each is found within a minute, counted once, of its 
   const counts = new Map<Damage, number>();
   let slowestMs = 0;
   for (let n = 1; n <= DAMAGES; n++) {
-    const [kind, hand] = HANDS[n <= HANDS.length ? n - 1 : pick(HANDS.length)] ?? ["link", detachLink];
-    hand(pick);
+    const [kind, hand] = HANDS[n <= HANDS.length ? n - 1 : pick(HANDS.length)] ?? [];
+    if (kind === undefined || hand === undefined) throw new Error("no such damage");
+    hand(bed.pins, pick);
     const damagedMs = performance.now();
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
     const audit = await repaired(n);

@@ -9,8 +9,8 @@ import type { Random } from "./damage.ts";
 export interface Vices {
   /** Watches whose lines come twice, out of order or not at all. */
   readonly lies: boolean;
-  /** Backups that are put back. */
-  readonly restores: boolean;
+  /** Backups that are put back: in such a way that no version is ever given out twice, or in any. */
+  readonly restores: "none" | "bumped" | "any";
 }
 
 export interface WeatherOptions extends Vices {
@@ -62,7 +62,7 @@ export class Weather {
         for (const { transport } of servers) transport.refusing = false;
         break;
       default:
-        if (this.#options.restores && pick(6) === 0) this.#restore();
+        if (this.#options.restores !== "none" && pick(6) === 0) this.#restore();
     }
   }
 
@@ -87,11 +87,11 @@ export class Weather {
 
   /** Every server is stopped for it. */
   #restore(): void {
-    const { pick, world, book, servers } = this.#options;
+    const { pick, world, book, servers, restores } = this.#options;
     const { history } = world;
     book.restored();
     const back = pick(Math.min(400, history.version - this.#first + 1));
-    history.restore(history.version - back, pick(3) === 0);
+    history.restore(history.version - back, restores === "bumped" || pick(3) === 0);
     for (const { transport } of servers) transport.dropConnections();
   }
 }

@@ -34,6 +34,24 @@ test("a server that comes back with an older state and has nothing to tell of ou
   await world.expectLive();
 });
 
+test("a server that was away is asked for its version first: what went back is known at once", async () => {
+  await world.startSynced();
+  world.server.jump(100);
+  await world.expectLive();
+  world.server.refusing = true;
+  world.server.dropConnections();
+  await world.sink.until(() => world.counter("unreachable") >= 2);
+  await comeBack(10, (server) => server.put("services", service("web", "10.96.0.77")));
+  // And so soon is past our version that no watch of it is ever silent.
+  world.server.intercept = ({ kind }) => {
+    if (kind === "watch") world.server.jump(500);
+    return false;
+  };
+  await world.sink.until(() => world.web === "10.96.0.77" && !world.sink.services.has("shop/api"));
+  expect(world.counter("idle_timeouts")).toBe(0);
+  await world.expectLive();
+});
+
 test("an object of the same version as before, and other content", async () => {
   await world.startSynced();
   await comeBack(100, (server) => {
