@@ -10,9 +10,11 @@ import type { Config } from "../config/schema.ts";
 import { Store } from "../model/store.ts";
 import type { NodeFacts, ServiceKey } from "../model/types.ts";
 import { DeviceAddresses } from "../node/addresses.ts";
+import { NodeError } from "../node/node-error.ts";
 import type { Source } from "../source/source.ts";
 import { Auditor } from "./audit.ts";
 import { addressTexts, cidrsOf, nodeAddresses, nodePortCidrs } from "./device-addresses.ts";
+import { familyProblem } from "./families.ts";
 import { HeapTrim } from "./heap-trim.ts";
 import type { Installation } from "./installation.ts";
 import { Latency } from "./latency.ts";
@@ -233,8 +235,13 @@ export class Pipeline {
 
   /** Only an API server has a Node that is worth waiting for; the servers open after that. */
   async #open(): Promise<void> {
-    if (this.#options.config.source === "kubernetes") await this.#node.wait(this.#stopping.signal);
-    await this.#options.servers.open();
+    const { config, servers } = this.#options;
+    if (config.source === "kubernetes") {
+      await this.#node.wait(this.#stopping.signal);
+      const problem = familyProblem(config, this.#node.facts, servers.families);
+      if (problem !== null) throw new NodeError(problem);
+    }
+    await servers.open();
   }
 
   #setAddresses(addresses: readonly Uint8Array[]): void {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the agent shows to the outside, wired: health and metrics servers, the health checks of Services, and Events.
 
-import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { countLocalReady } from "../compile/local-endpoints.ts";
@@ -23,6 +22,7 @@ import type { Family, Node, ServiceKey } from "../model/types.ts";
 import { NodeError } from "../node/node-error.ts";
 import { EventRecorder, type Write } from "../observe/event-recorder.ts";
 import { type EventSink, type EventText, type Regarding, silent } from "../observe/events.ts";
+import { servedFamilies } from "./families.ts";
 import { setVerbosity } from "./log.ts";
 import { SyncWatch } from "./sync-watch.ts";
 
@@ -57,7 +57,7 @@ export class Servers implements EventSink {
   readonly watch: SyncWatch;
   readonly metrics: KubeProxyMetrics;
   readonly #options: ServersOptions;
-  readonly #families: readonly Family[];
+  readonly families: readonly Family[];
   readonly #registry = new Registry();
   readonly #health: ProxyHealth;
   readonly #checks: ServiceHealth;
@@ -71,7 +71,7 @@ export class Servers implements EventSink {
     const { config, startedMs } = options;
     this.#options = options;
     const { families = servedFamilies() } = options;
-    this.#families = families;
+    this.families = families;
     const nodeEligible = config.source !== "kubernetes";
     this.#health = new ProxyHealth({ families, syncPeriodSec: config.syncPeriodSec, nodeEligible });
     const registry = this.#registry;
@@ -208,7 +208,7 @@ export class Servers implements EventSink {
     if (port === 0 || ports.length === 0) return null;
     const slices = store.slicesOf(key);
     const has = new Set(clusterIps.map(familyOfText));
-    const served = this.#families.filter((family) => has.has(family));
+    const served = this.families.filter((family) => has.has(family));
     const count = (family: Family): number => countLocalReady(slices, family, this.#options.node);
     return { namespace, name, port, localEndpoints: new Map(served.map((family) => [family, count(family)])) };
   }
@@ -221,8 +221,5 @@ export class Servers implements EventSink {
     this.event({ regarding, type: "Warning", reason: "FailedToStartServiceHealthcheck", action: "Listen", note });
   }
 }
-
-/** A kernel without IPv6 has one family, and says so as kube-proxy does. */
-const servedFamilies = (): readonly Family[] => (existsSync("/proc/net/if_inet6") ? [4, 6] : [4]);
 
 const isLoopback = (text: string): boolean => text === "::1" || text.startsWith("127.");
