@@ -18,7 +18,7 @@ import {
 import { Claims } from "./conflicts.ts";
 import { Dependents } from "./dependents.ts";
 import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
-import { type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
+import { type Candidate, type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
 import { type AcceptedSlice, acceptEndpoints, type ServiceNetworks } from "./hygiene.ts";
 import { type MovedAddresses, ServiceAddresses } from "./service-addresses.ts";
 import { unitRanges } from "./source-ranges.ts";
@@ -104,10 +104,13 @@ function summedUp(key: ServiceKey, problems: readonly Problem[]): readonly Probl
   return [...problems.slice(0, MOST_PROBLEMS), more];
 }
 
+type Served = Candidate & { readonly frontend: Frontend };
+
 function wonFrontends(key: ServiceKey, port: PortOffer, context: CompileContext, problems: Problem[]): Frontend[] {
-  const won = port.candidates.filter(({ claim, field }) => {
+  const won = port.candidates.filter((candidate): candidate is Served => {
+    const { frontend, claim, field } = candidate;
     const winner = context.winner(claim);
-    if (winner === key) return true;
+    if (winner === key) return frontend !== null;
     problems.push({ kind: "Service", key, field, reason: `${claim} belongs to ${winner}`, event: "FrontendConflict" });
     return false;
   });

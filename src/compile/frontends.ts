@@ -16,7 +16,10 @@ import { type ExternalIpRules, refusedExternalIp } from "./external-ips.ts";
 import { refusedBecause } from "./hygiene.ts";
 import type { Frontend, FrontendRole } from "./unit.ts";
 
-/** What is served beside what the objects say. A ClusterIP among the device addresses is left alone (NodeLocal DNSCache). */
+/**
+ * What is served beside what the objects say. A ClusterIP among the device addresses is left alone (NodeLocal DNSCache), and
+ * goes on being its Service's: nobody else may have it.
+ */
 export interface CompileOptions extends ExternalIpRules {
   /** That all Services may ask for together; who comes when there is no room waits. */
   readonly mostFrontends: number;
@@ -24,7 +27,8 @@ export interface CompileOptions extends ExternalIpRules {
 
 /** A frontend a Service asks for. */
 export interface Candidate {
-  readonly frontend: Frontend;
+  /** null: claimed, but left alone. */
+  readonly frontend: Frontend | null;
   /** "10.96.0.1:80/TCP", or "NodePort 30080/TCP over IPv4": equal exactly for frontends that exclude each other. */
   readonly claim: string;
   /** Where the Service says so. */
@@ -47,6 +51,7 @@ export interface Offer {
 interface ServiceAddress {
   readonly role: Exclude<FrontendRole, "nodePort">;
   readonly address: string;
+  readonly isLeftAlone: boolean;
   readonly field: string;
 }
 
@@ -114,13 +119,15 @@ interface AddressRules {
  */
 function serviceAddresses(service: Service, { options, facts, refuse }: AddressRules): ServiceAddress[] {
   const found = new Map<string, ServiceAddress>();
+  const isLeftAlone = (role: FrontendRole, address: string): boolean =>
+    role === "clusterIP" && options.deviceAddresses.has(address);
   const add = (role: ServiceAddress["role"], list: readonly string[], field: (index: number) => string): void => {
     for (const [index, address] of list.entries()) {
-      if (found.has(address) || (role === "clusterIP" && options.deviceAddresses.has(address))) continue;
+      if (found.has(address)) continue;
       const external = role === "externalIP" ? refusedExternalIp(address, options, facts) : null;
       const reason = unfit(role, address) ?? external;
       if (reason !== null) refuse(field(index), reason);
-      else found.set(address, { role, address, field: field(index) });
+      else found.set(address, { role, address, isLeftAlone: isLeftAlone(role, address), field: field(index) });
     }
   };
   add("clusterIP", service.clusterIps, (index) => `spec.clusterIPs[${index}]`);
@@ -146,10 +153,10 @@ function candidatesOf(
 ): readonly Candidate[] {
   const { port, nodePort, protocol } = service.ports[index] as ServicePort;
   const candidates: Candidate[] = [];
-  for (const { role, address, field } of addresses) {
+  for (const { role, address, isLeftAlone, field } of addresses) {
     if (familyOfText(address) !== family) continue;
     candidates.push({
-      frontend: frontend(service, role, address, port),
+      frontend: isLeftAlone ? null : frontend(service, role, address, port),
       claim: `${family === 6 ? `[${address}]` : address}:${port}/${PROTOCOL_NAME[protocol]}`,
       field,
     });

@@ -63,17 +63,22 @@ interface Wish {
   readonly port: Port;
   readonly family: 4 | 6;
   readonly role: "ClusterIP" | "LoadBalancer" | "ExternalIP" | "NodePort";
+  /** "" for a NodePort. */
+  readonly address: string;
   readonly place: string;
 }
 
 /** The sorted lines of everything this node should serve. */
 export function referenceLines(world: PlainWorld): string[] {
   const ours = world.services.filter(isOurs);
-  const wishes = ours.toSorted(byAge).flatMap((service) => wishesOf(service, world));
+  const wishes = ours.toSorted(byAge).flatMap(wishesOf);
   const granted = [...Map.groupBy(wishes, ({ place, port }) => `${place} ${port.protocol}`).values()].map(
     (rivals) => rivals[0] as Wish,
   );
-  const units = Map.groupBy(granted, ({ service, port, family }) => `${service.name} ${port.name} ${family}`);
+  const served = granted.filter(
+    ({ role, address }) => role !== "ClusterIP" || !world.deviceAddresses.includes(address),
+  );
+  const units = Map.groupBy(served, ({ service, port, family }) => `${service.name} ${port.name} ${family}`);
   return [...units.values()].flatMap((unit) => unitLines(unit, world)).sort();
 }
 
@@ -96,7 +101,7 @@ const isSpecial = (address: string): boolean => /^(0|127|169\.254|22[4-9]|23\d)\
 /** Nobody's yet. */
 const isReserved = (address: string): boolean => /^2[45]\d\./.test(address);
 
-function wishesOf(service: PlainService, world: PlainWorld): Wish[] {
+function wishesOf(service: PlainService): Wish[] {
   const families = new Set(service.clusterIps.map(familyOf));
   const roles = new Map<string, Wish["role"]>();
   const add = (role: Wish["role"], addresses: readonly string[]): void => {
@@ -104,10 +109,7 @@ function wishesOf(service: PlainService, world: PlainWorld): Wish[] {
       if (!isSpecial(address) && families.has(familyOf(address)) && !roles.has(address)) roles.set(address, role);
     }
   };
-  add(
-    "ClusterIP",
-    service.clusterIps.filter((address) => !world.deviceAddresses.includes(address)),
-  );
+  add("ClusterIP", service.clusterIps);
   const vips = service.ingress.filter(({ ip, ipMode }) => ip !== undefined && (ipMode ?? "VIP") === "VIP");
   add(
     "LoadBalancer",
@@ -117,12 +119,26 @@ function wishesOf(service: PlainService, world: PlainWorld): Wish[] {
   const served = service.ports.filter(({ protocol }) => protocol !== "SCTP");
   return served.flatMap((port) => {
     const addressed = [...roles].map(
-      ([address, role]): Wish => ({ service, port, family: familyOf(address), role, place: at(address, port.port) }),
+      ([address, role]): Wish => ({
+        service,
+        port,
+        family: familyOf(address),
+        role,
+        address,
+        place: at(address, port.port),
+      }),
     );
     const { nodePort } = port;
     if (nodePort === undefined) return addressed;
     const wildcard = (family: 4 | 6): Wish => {
-      return { service, port, family, role: "NodePort", place: at(family === 4 ? "0.0.0.0" : "::", nodePort) };
+      return {
+        service,
+        port,
+        family,
+        role: "NodePort",
+        address: "",
+        place: at(family === 4 ? "0.0.0.0" : "::", nodePort),
+      };
     };
     return [...addressed, ...[...families].map(wildcard)];
   });

@@ -95,7 +95,7 @@ describe("policies", () => {
   ])("%j on ClusterIP, ExternalIP, LoadBalancer, NodePort", (policies, flags) => {
     const change = { ...everything, ...policies, clusterIps: ["10.96.0.1"], externalIps: ["198.51.100.9"] };
     const [first] = offerFrontends(service("web", change), OPTIONS, facts()).ports;
-    expect(first?.candidates.map(({ frontend }) => [frontend.internalLocal, frontend.externalLocal])).toEqual(flags);
+    expect(first?.candidates.map(({ frontend }) => [frontend?.internalLocal, frontend?.externalLocal])).toEqual(flags);
   });
 });
 
@@ -122,7 +122,7 @@ test("a ClusterIP is refused only if it is impossible", () => {
     "fe80::1",
   ];
   const { ports, problems } = offerFrontends(service("web", { clusterIps: ips }), OPTIONS, facts());
-  expect(ports.flatMap(({ candidates }) => candidates.map(({ frontend }) => frontend.address))).toEqual([
+  expect(ports.flatMap(({ candidates }) => candidates.map(({ frontend }) => frontend?.address))).toEqual([
     "169.254.0.9",
     "240.0.0.1",
     "fe80::1",
@@ -130,8 +130,10 @@ test("a ClusterIP is refused only if it is impossible", () => {
   expect(problems.map(({ field }) => field)).toEqual([2, 3, 4, 5, 6, 7].map((i) => `spec.clusterIPs[${i}]`));
 });
 
-test("a Service that loses its only ClusterIP to a device keeps its family", () => {
+test("a Service that loses its only ClusterIP to a device keeps its family, and its claim", () => {
   const devices = options({ deviceAddresses: new Set(["10.96.0.1"]) });
   const { ports } = offerFrontends(service("web", { loadBalancerIps: ["203.0.113.1"] }), devices, facts());
-  expect(ports.map(({ candidates }) => candidates.map(({ claim }) => claim))).toEqual([["203.0.113.1:80/TCP"]]);
+  const [offer] = ports;
+  expect(offer?.candidates.map(({ claim }) => claim)).toEqual(["10.96.0.1:80/TCP", "203.0.113.1:80/TCP"]);
+  expect(offer?.candidates.map(({ frontend }) => frontend?.role)).toEqual([undefined, "loadBalancer"]);
 });
