@@ -47,7 +47,8 @@ export class SourceLog {
     const away = reason !== null && state !== "synced";
     // Between two tries the reason is gone for a moment: only a source that is synced is back.
     if (!away && (state !== "synced" || this.#awaySinceMs === 0)) return;
-    if (away && this.#awaySinceMs > 0 && denied === this.#denied) return;
+    // In one absence a login that is turned away is news once, whatever comes in between.
+    if (away && this.#awaySinceMs > 0 && (denied === null || denied === this.#denied)) return;
     const seconds = Math.round((Date.now() - this.#awaySinceMs) / 1_000);
     this.#denied = denied;
     if (!away) this.#awaySinceMs = 0;

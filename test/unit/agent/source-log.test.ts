@@ -49,10 +49,9 @@ test("a start without the source is told, and what serves meanwhile; a start tha
 
 test("a server that turns the login away is not away, and is told anew", () => {
   const denied = { state: "disconnected", reason: "https://a: 401 Unauthorized", denied: 401 } as const;
-  expect(said(0, well, away, denied, denied, away, well)).toEqual([
+  expect(said(0, well, away, denied, denied, away, denied, well)).toEqual([
     "warn ECONNREFUSED: the source is away; what is programmed stays, and it is tried again",
     "warn https://a: 401 Unauthorized: the API server refuses: Unauthorized; what is programmed stays, and it is tried again",
-    "warn ECONNREFUSED: the source is away; what is programmed stays, and it is tried again",
     "info : the source is back",
   ]);
   expect(said(3, { ...denied, state: "starting", denied: 403 })[0]).toContain(
