@@ -25,6 +25,7 @@ interface Waiting {
 export class Claims {
   readonly #most: number;
   #total = 0;
+  #isRoomier = false;
   readonly #waiting = new Map<ServiceKey, Waiting>();
   readonly #claimants = new Map<ServiceKey, Claimant>();
   /** The claimants of each claim, the winner first. */
@@ -39,9 +40,11 @@ export class Claims {
     return this.#waiting.get(key)?.count ?? 0;
   }
 
-  /** Those that wait and would fit now, the oldest first. */
+  /** Those that waited and fit into what became free since the last time, the oldest first. */
   fitting(): readonly ServiceKey[] {
-    if (this.#waiting.size === 0) return [];
+    const isRoomier = this.#isRoomier;
+    this.#isRoomier = false;
+    if (!isRoomier || this.#waiting.size === 0) return [];
     let room = this.#most - this.#total;
     const fits = ({ count }: Waiting): boolean => {
       if (count > room) return false;
@@ -76,7 +79,9 @@ export class Claims {
   #replace(before: Claimant | undefined, after: Claimant, affected: Set<ServiceKey>): void {
     if (sameItems(before?.claims ?? [], after.claims) && (before?.createdMs ?? after.createdMs) === after.createdMs)
       return;
-    this.#total += after.claims.length - (before?.claims.length ?? 0);
+    const more = after.claims.length - (before?.claims.length ?? 0);
+    this.#total += more;
+    this.#isRoomier ||= more < 0;
     if (after.claims.length === 0) this.#claimants.delete(after.key);
     else this.#claimants.set(after.key, after);
     const claims = new Set(after.claims);
