@@ -4,6 +4,9 @@
 import { styleText } from "node:util";
 import { checkNode } from "../agent/agent.ts";
 import type { Finding } from "../agent/finding.ts";
+import { denialOf } from "../agent/report.ts";
+import type { Config } from "../config/schema.ts";
+import { SourceConfigError } from "../source/config-error.ts";
 import { loadSettings, REPLACEMENT_FLAGS } from "./settings.ts";
 import { formatDocument, parseFormat } from "./table.ts";
 import { type CommandSpec, EXIT, type Flags, OUTPUT, textFlag } from "./usage.ts";
@@ -13,7 +16,8 @@ export const preflightCommand: CommandSpec = {
   summary: "say whether this node can run portolan, and if not, how to mend it",
   details: `
 Every line: what was checked, what was found, why it matters and, where something is wrong, how to mend it. Nothing is
-changed: the programs are shown to the kernel and dropped. "portolan run" makes the same checks before it starts.
+changed: the programs are shown to the kernel and dropped, and the API server is asked for one object of each kind.
+"portolan run" makes the checks of the node before it starts.
 
 Examples:
   portolan preflight
@@ -28,7 +32,8 @@ Exit status: 0 ready, 78 something hinders a start.
 
 async function run(flags: Flags): Promise<number> {
   const { config } = await loadSettings(flags);
-  const { findings, ready } = checkNode(config);
+  const { findings: ofNode, ready } = checkNode(config);
+  const findings = [...ofNode, ...(await checkApiServer(config))];
   const format = parseFormat(textFlag(flags, "output", "table"));
   if (format === "json" || format === "yaml") {
     process.stdout.write(await formatDocument({ ready, replacement: config.replacement, findings }, format));
@@ -38,6 +43,29 @@ async function run(flags: Flags): Promise<number> {
     process.stdout.write(`\n${styleText(ready ? "green" : "red", verdict)}\n`);
   }
   return ready ? EXIT.OK : EXIT.REFUSED;
+}
+
+/** Hinders no start: what is pinned serves meanwhile, and the server is asked again and again. */
+async function checkApiServer({ source, kubeconfig, apiServers }: Config): Promise<Finding[]> {
+  if (source !== "kubernetes") return [];
+  const base = { check: "API server", result: "warning", why: "Services and EndpointSlices come from there" } as const;
+  const { probeApiServer } = await import("../source/api-probe.ts");
+  const probe = await probeApiServer(kubeconfig, apiServers).catch((error: unknown) => {
+    if (error instanceof SourceConfigError) return error;
+    throw error;
+  });
+  if (probe instanceof SourceConfigError)
+    return [
+      { ...base, found: probe.message, mend: "name a kubeconfig (--kubeconfig), or a folder (--source dir:PATH)" },
+    ];
+  const { server, status, reason } = probe;
+  if (status === null) return [{ ...base, result: "ok", found: `${server} shows them`, mend: null }];
+  if (status === 401 || status === 403) {
+    const mend = status === 401 ? "give it a valid login" : "bind this account to the role of deploy/rbac.yaml";
+    return [{ ...base, found: `${server} refuses (${denialOf(status)}): ${reason}`, mend }];
+  }
+  const found = `${server} ${status === 0 ? "cannot be reached" : "fails"}: ${reason}`;
+  return [{ ...base, found, mend: "see to the server, the network between, and the certificate authority" }];
 }
 
 const MARKS = { ok: ["green", "ok"], warning: ["yellow", "warning"], refused: ["red", "REFUSED"] } as const;

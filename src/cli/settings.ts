@@ -32,23 +32,8 @@ const CONFIG: FlagSpec = {
   mayBeEmpty: true,
 };
 
-/** What preflight and run have in common. */
-export const REPLACEMENT_FLAGS: readonly FlagSpec[] = [
-  CONFIG,
-  {
-    flags: "--cgroup <DIR>",
-    description: "serve the processes below this cgroup v2 directory (default: the whole node, found in mountinfo)",
-  },
-  BPFFS,
-  {
-    flags: "--replacement <MODE>",
-    description: "strict: refuse to start beside another proxy (default); probe: start, and say so",
-    check: (value) => oneOf(value, ["strict", "probe"]),
-  },
-];
-
-export const AGENT_FLAGS: readonly FlagSpec[] = [
-  ...REPLACEMENT_FLAGS,
+/** Where the objects come from. */
+const SOURCE_FLAGS: readonly FlagSpec[] = [
   {
     flags: "--kubeconfig <FILE>",
     description:
@@ -66,6 +51,26 @@ export const AGENT_FLAGS: readonly FlagSpec[] = [
     description: "kubernetes (default), or dir:PATH for a folder of manifests that is watched",
     check: (value) => (isSource(value) ? null : `must be kubernetes or dir:PATH, is "${value}"`),
   },
+];
+
+/** What preflight and run have in common. */
+export const REPLACEMENT_FLAGS: readonly FlagSpec[] = [
+  CONFIG,
+  ...SOURCE_FLAGS,
+  {
+    flags: "--cgroup <DIR>",
+    description: "serve the processes below this cgroup v2 directory (default: the whole node, found in mountinfo)",
+  },
+  BPFFS,
+  {
+    flags: "--replacement <MODE>",
+    description: "strict: refuse to start beside another proxy (default); probe: start, and say so",
+    check: (value) => oneOf(value, ["strict", "probe"]),
+  },
+];
+
+export const AGENT_FLAGS: readonly FlagSpec[] = [
+  ...REPLACEMENT_FLAGS,
   {
     flags: "--hostname-override <NAME>",
     description: "this node's name in the cluster (default: the host name)",

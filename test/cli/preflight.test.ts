@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => bed?.remove());
 
-const flags = (): string[] => [`--bpffs=${bed.bpffs}`, `--cgroup=${bed.cgroup}`];
+const flags = (): string[] => [`--bpffs=${bed.bpffs}`, `--cgroup=${bed.cgroup}`, "--source=dir:/none"];
 
 async function findings(code: number, args = flags(), capabilities?: readonly string[]): Promise<Map<string, Finding>> {
   const place = { ...bed.host, ...(capabilities ? { capabilities } : {}) };
@@ -64,12 +64,12 @@ test("in words, for people", async () => {
 });
 
 test("the machine's whole cgroup tree is found without a flag", async () => {
-  const found = await findings(0, [`--bpffs=${bed.bpffs}`]);
+  const found = await findings(0, [`--bpffs=${bed.bpffs}`, "--source=dir:/none"]);
   expect(found.get("cgroup")?.found).toContain(bed.cgroup.slice(0, bed.cgroup.lastIndexOf("/")));
 });
 
 test("no bpffs, no cgroup v2", async () => {
-  const found = await findings(78, [`--bpffs=${bed.dir}`, `--cgroup=${bed.dir}`]);
+  const found = await findings(78, [`--bpffs=${bed.dir}`, `--cgroup=${bed.dir}`, "--source=dir:/none"]);
   expect(found.get("bpffs")?.mend).toContain(`mount -t bpf -o mode=0700 bpf ${bed.dir}`);
   expect(found.get("cgroup")?.found).toBe(`${bed.dir} is no cgroup v2 directory`);
   expect(found.get("other proxies")?.found).toBe("none is running");
@@ -134,4 +134,34 @@ test("a node that is a container: the root of the cgroup namespace of its PID 1 
   const [code, finding] = await inContainer(["--pid", "--fork", "--mount-proc"], '"$@"; exit $?');
   expect([code, finding?.result]).toEqual([0, "ok"]);
   expect(finding?.found).toMatch(/in which PID 1 lives/);
+});
+
+/** For `node -e`: answers every request with this status and a Status object of the API server's. */
+const REFUSE = `
+const [port, status, message] = process.argv.slice(1);
+require("node:http").createServer((_, response) => {
+  response.writeHead(Number(status)).end(JSON.stringify({ kind: "Status", message, items: [] }));
+}).listen(Number(port), "127.0.0.1", () => console.log("ready"));
+`;
+
+test("the API server: shown, refused, away; none of it hinders a start", async () => {
+  const answers = [
+    ["8101", "200", "", /^http:\/\/127\.0\.0\.1:8101 shows them$/],
+    ["8102", "401", "Unauthorized", /:8102 refuses \(Unauthorized\): 401 Unauthorized$/],
+    ["8103", "403", "services is forbidden", /:8103 refuses \(Forbidden\): 403 services is forbidden$/],
+    ["8104", "500", "boom", /:8104 fails: 500 boom$/],
+  ] as const;
+  const where = [`--bpffs=${bed.bpffs}`, `--cgroup=${bed.cgroup}`];
+  const api = async (master: string) => (await findings(0, [...where, `--master=${master}`])).get("API server");
+  for (const [port, status, message, found] of answers) {
+    await bed.daemon([process.execPath, "-e", REFUSE, port, status, message]);
+    const finding = await api(`127.0.0.1:${port}`);
+    expect([finding?.result, finding?.found]).toEqual([
+      status === "200" ? "ok" : "warning",
+      expect.stringMatching(found),
+    ]);
+  }
+  expect((await api("127.0.0.1:8105"))?.found).toMatch(/:8105 cannot be reached: connection refused$/);
+  const none = (await findings(0, where)).get("API server");
+  expect([none?.result, none?.found]).toEqual(["warning", expect.stringMatching(/^no kubeconfig: none was given/)]);
 });
