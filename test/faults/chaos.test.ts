@@ -152,8 +152,8 @@ class Agents {
 async function audited(agents: Agents): Promise<void> {
   let begun: { pid: number; audits: number } | null = null;
   const look = async (): Promise<true | undefined> => {
-    const report = await faults.report();
-    if (report === null || !report.synced || report.pid !== agents.current.pid) return;
+    const report = await agents.current.until("an answer", async () => (await faults.report()) ?? undefined);
+    if (!report.synced || report.pid !== agents.current.pid) return;
     const { audits } = report.audit;
     if (begun?.pid !== report.pid) begun = { pid: report.pid, audits };
     return audits >= begun.audits + 2 || undefined;
@@ -207,11 +207,12 @@ class Scene {
   /** A hand in the maps or pins, and until that is mended. */
   async damage(): Promise<void> {
     const { pick, watch, agents, damaged } = this;
-    const [, hand] = DAMAGES[pick(DAMAGES.length)] ?? [];
+    const [kind = "link", hand] = DAMAGES[pick(DAMAGES.length)] ?? [];
     const began = Date.now();
     watch.close();
     hand?.(faults.bed.pins, pick);
-    if (pick(3) === 0) {
+    // With something foreign among the pins none starts, as it should be.
+    if (pick(3) === 0 && !kind.endsWith("-pin")) {
       await agents.end("SIGKILL");
       agents.begin();
     }

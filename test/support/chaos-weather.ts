@@ -54,6 +54,7 @@ export class Weather {
         break;
       case 5:
         world.history.compact();
+        if (pick(2) === 0) for (const { transport } of servers) transport.dropConnections();
         break;
       case 6:
         server.transport.dropConnections();
@@ -81,7 +82,7 @@ export class Weather {
       refusals: pick(3) === 0 ? 0 : pick(700),
       breaks: pick(3) === 0 ? 0 : pick(900),
       lies: lies ? pick(100) : 0,
-      shorts: mayShorten() ? pick(300) : 0,
+      shorts: mayShorten() ? pick(2) * 700 : 0,
     };
   }
 

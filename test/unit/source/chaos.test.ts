@@ -25,7 +25,7 @@ const SERVICES = 150;
 const STEPS = Number(process.env["CHAOS_STEPS"] ?? 600);
 const SEED = Number(process.env["CHAOS_SEED"] ?? 1);
 /** On the source's clock, from the last fault on. */
-const RECOVERED_SEC = 300;
+const RECOVERED_SEC = 600;
 /** For one kind of object, in ten seconds: each of three servers a few times, and what compares and checks. */
 const REQUESTS = 30;
 
@@ -126,9 +126,9 @@ async function run(seed: number, vices: Vices): Promise<void> {
   const weather = new Weather({ ...vices, pick, world, book, servers, mayShorten: () => sink.completed });
   source.start(sink);
   for (let step = 0; step < STEPS; step++) {
-    if (step % 10 === 0) weather.change();
+    if (step % 5 === 0) weather.change();
     world.step();
-    await sleep(pick(8));
+    await sleep(pick(6));
   }
   weather.calm();
   const { sec, left } = await recovery(world, book, sink);
