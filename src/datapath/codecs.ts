@@ -34,9 +34,10 @@ export class FrontendCodec {
     const bytes = new Uint8Array(rows.length * size);
     const view = viewOf(bytes);
     rows.forEach((row, i) => {
-      bytes.set(row.address, i * size + at.addr);
-      view.setUint16(i * size + at.port, row.port, LITTLE);
-      bytes[i * size + at.proto] = row.protocol;
+      const start = i * size;
+      for (let n = 0; n < 16; n++) bytes[start + at.addr + n] = row.address[n] ?? 0;
+      view.setUint16(start + at.port, row.port, LITTLE);
+      bytes[start + at.proto] = row.protocol;
     });
     return bytes;
   }
@@ -77,6 +78,20 @@ export class FrontendCodec {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** As UTF-8 into out[start … end-1], cut there. Names of objects are ASCII, for which the encoder would be a detour. */
+function writeText(text: string, out: Uint8Array, start: number, end: number): void {
+  const length = Math.min(text.length, end - start);
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) {
+      out.fill(0, start, end);
+      encoder.encodeInto(text, out.subarray(start, end));
+      return;
+    }
+    out[start + i] = code;
+  }
+}
+
 /** pt_names: the key is the service id as a u32. */
 export class NameCodec {
   readonly #value: Layout<"service_name">;
@@ -97,7 +112,7 @@ export class NameCodec {
       out[i * size + at.family] = row.family;
       out[i * size + at.proto] = row.protocol;
       const start = i * size + at.name;
-      encoder.encodeInto(row.name, out.subarray(start, start + bytes.name - 1));
+      writeText(row.name, out, start, start + bytes.name - 1);
     });
     return out;
   }

@@ -62,7 +62,8 @@ export class Maps implements AuditedMaps, Disposable {
   readonly #bitsView: MmapView;
   readonly #bits: AddressBits;
   readonly #services: MmapView;
-  readonly #serviceWords: DataView;
+  readonly #serviceWords: BigUint64Array;
+  readonly #serviceHalves: Uint32Array;
   readonly #slots: MmapView;
   readonly #slotIds: Uint32Array;
   readonly #backendView: MmapView;
@@ -93,7 +94,8 @@ export class Maps implements AuditedMaps, Disposable {
     this.#bitsView = handles.pt_address_bits.mmap(mapping);
     this.#bits = new AddressBits(this.#bitsView);
     this.#services = handles.pt_services.mmap(mapping);
-    this.#serviceWords = new DataView(this.#services.buffer);
+    this.#serviceWords = new BigUint64Array(this.#services.buffer);
+    this.#serviceHalves = new Uint32Array(this.#services.buffer);
     this.#slots = handles.pt_slots.mmap(mapping);
     this.#slotIds = new Uint32Array(this.#slots.buffer);
     this.#backendView = handles.pt_backends.mmap(mapping);
@@ -255,9 +257,9 @@ export class Maps implements AuditedMaps, Disposable {
     const at = this.#serviceAt(id);
     const offsets = this.#service.at;
     return {
-      cluster: this.#services.load64(at + offsets.cluster),
-      local: this.#services.load64(at + offsets.local),
-      affinitySec: this.#services.load32(at + offsets.affinity_sec),
+      cluster: this.#serviceWords[(at + offsets.cluster) >> 3] ?? 0n,
+      local: this.#serviceWords[(at + offsets.local) >> 3] ?? 0n,
+      affinitySec: this.#serviceHalves[(at + offsets.affinity_sec) >> 2] ?? 0,
     };
   }
 

@@ -36,18 +36,26 @@ export function rolesOf(flags: number): FrontendRole[] {
 
 /** A unit's rows, internal first. Two roles on one address and port are one row with both roles' flags. */
 export function rowsOf(unit: Unit, bindGuard: BindGuard): FrontendSpec[] {
+  const [only] = unit.frontends;
+  if (only !== undefined && unit.frontends.length === 1) return [rowOf(unit, only, bindGuard)];
   const rows = new Map<string, FrontendSpec>();
   for (const role of ROLES) {
     for (const frontend of unit.frontends) {
       if (frontend.role !== role) continue;
-      const address = role === "nodePort" ? WILDCARD[unit.family] : frontend.address;
-      const key = rowKey(address, frontend.port, unit.protocol);
-      const ranges = role === "loadBalancer" && unit.sourceRanges ? rangeFlags(unit.sourceRanges) : 0;
-      const flags = (rows.get(key)?.flags ?? 0) | flagsOf(frontend, bindGuard) | ranges;
-      rows.set(key, { key, address, port: frontend.port, protocol: unit.protocol, flags });
+      const row = rowOf(unit, frontend, bindGuard);
+      const before = rows.get(row.key)?.flags ?? 0;
+      rows.set(row.key, { ...row, flags: before | row.flags });
     }
   }
   return [...rows.values()];
+}
+
+function rowOf({ family, protocol, sourceRanges }: Unit, frontend: Frontend, bindGuard: BindGuard): FrontendSpec {
+  const { role, port } = frontend;
+  const address = role === "nodePort" ? WILDCARD[family] : frontend.address;
+  const ranges = role === "loadBalancer" && sourceRanges ? rangeFlags(sourceRanges) : 0;
+  const flags = flagsOf(frontend, bindGuard) | ranges;
+  return { key: rowKey(address, port, protocol), address, port, protocol, flags };
 }
 
 function flagsOf(frontend: Frontend, bindGuard: BindGuard): number {
@@ -125,14 +133,15 @@ export class FrontendTable {
     return (this.#rows.get(rowKey(address, port, protocol)) ?? this.#rows.get(rowKey(wildcard, port, protocol)))?.owner;
   }
 
-  /** The row was written for `owner`, whoever had it before. */
-  record(row: FrontendSpec, owner: UnitState): void {
+  /** The row was written for `owner`, whoever had it before: that is answered. */
+  record(row: FrontendSpec, owner: UnitState): OwnedRow | undefined {
     const before = this.#rows.get(row.key);
     if (before !== undefined) this.#drop(before);
     this.#rows.set(row.key, { row, owner });
     // An array of its exact length: one that grew by push, or was spread, keeps room for 16 more, in every unit.
     owner.rows = owner.rows.concat(row);
     this.#count(row, 1);
+    return before;
   }
 
   /** The row was deleted. */

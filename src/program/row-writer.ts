@@ -108,8 +108,7 @@ export class RowWriter {
       const part = queue.slice(at, at + BATCH);
       const { written, failure } = this.#tryPut(part.map(({ row, change }) => rowFor(row, change.state.serviceId)));
       for (const { row, change } of part.slice(0, written)) {
-        change.written.push({ row, before: this.#table.get(row.key) });
-        this.#table.record(row, change.state);
+        change.written.push({ row, before: this.#table.record(row, change.state) });
       }
       at += written;
       const next = part[written];
