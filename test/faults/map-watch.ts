@@ -112,8 +112,9 @@ export class MapWatch {
       return;
     }
     if (seen === undefined || seen.write !== write) return;
-    const wasGone = [this.#book.absent("services", service), this.#book.absent("endpointslices", key)];
-    if (wasGone.some((at) => at >= seen.at)) this.#slices.delete(key);
+    const { restoredAt } = this.#book;
+    const other = [this.#book.absent("services", service), this.#book.absent("endpointslices", key), restoredAt];
+    if (other.some((at) => at >= seen.at)) this.#slices.delete(key);
     // One look may fall between two stores.
     else if (++seen.misses === 2) this.wrong.push(`endpoints of ${key} withdrawn, and they were there all the time`);
   }

@@ -90,7 +90,7 @@ export class Weather {
   #restore(): void {
     const { pick, world, book, servers, restores } = this.#options;
     const { history } = world;
-    book.restored();
+    book.restore();
     const back = pick(Math.min(400, history.version - this.#first + 1));
     history.restore(history.version - back, restores === "bumped" || pick(3) === 0);
     for (const { transport } of servers) transport.dropConnections();

@@ -146,6 +146,11 @@ export class Book {
     return this.#now;
   }
 
+  /** When a backup was last put back. */
+  get restoredAt(): number {
+    return this.#restored;
+  }
+
   /** When the object was last absent. */
   absent(resource: Stored, key: string): number {
     const id = `${resource} ${key}`;
@@ -163,7 +168,7 @@ export class Book {
   }
 
   /** From now on what is told may be of an older state. */
-  restored(): void {
+  restore(): void {
     this.#restored = ++this.#now;
   }
 
