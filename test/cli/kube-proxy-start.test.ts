@@ -2,8 +2,18 @@
 // Started the way a kube-proxy DaemonSet starts its program: kubeadm's file as it is, under kube-proxy's name, and with the
 // flags that end at once.
 
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { command, type Daemon, eventually } from "../support/daemon.ts";
 import { HEADER, KUBEADM } from "../unit/config/kube-proxy/cases.ts";
@@ -137,6 +147,43 @@ test("a file that is written anew, and a ConfigMap that is swapped, end it with 
   symlinkSync("..two", join(volume, "..data"));
   expect(await second.exited).toEqual({ code: 1, signal: null });
   expect(second.log()).toContain("has changed: start again with what it says now");
+});
+
+test("so does a file that another is renamed over, and one that goes and comes back otherwise; gone alone, or touched, it does not", async () => {
+  const file = join(bed.dir, "config.conf");
+  const replaced = (): void => {
+    writeFileSync(`${file}.new`, `${KUBEADM}# renamed\n`);
+    renameSync(`${file}.new`, file);
+  };
+  const back = async (): Promise<void> => {
+    rmSync(file);
+    await sleep(2_500);
+    writeFileSync(file, KUBEADM);
+    utimesSync(file, 1, 1);
+    await sleep(2_500);
+    expect(bed.attached()).toHaveLength(11);
+    writeFileSync(file, `${KUBEADM}# back\n`);
+  };
+  for (const change of [replaced, back]) {
+    const agent = bed.run([config(KUBEADM)]);
+    await inSync(agent);
+    await change();
+    expect(await agent.exited).toEqual({ code: 1, signal: null });
+    expect(agent.log()).toContain("has changed: start again with what it says now");
+  }
+});
+
+test("a configuration may come through a pipe: read once, and not looked at again", async () => {
+  const flags = bed.runFlags.map((flag) => `'${flag}'`).join(" ");
+  const agent = bed.run([], bed.host, [
+    "bash",
+    "-c",
+    `exec ${portolan} run --config=<(printf %s "$0") ${flags}`,
+    KUBEADM,
+  ]);
+  await inSync(agent);
+  await sleep(2_500);
+  expect(await agent.stop("SIGTERM")).toEqual({ code: null, signal: "SIGTERM" });
 });
 
 test("--init-only prepares the node and serves nothing", async () => {
