@@ -50,6 +50,7 @@ dist/portolan.mjs: $(TYPESCRIPT) native/dist/index.js scripts/bundle.mjs package
 demo: all
 	@bin/portolan demo
 
+test: EXTRA_PACKAGES = busybox-static netcat-openbsd runc wget
 test: all
 	@node scripts/test.mjs $(SUITES)
 
@@ -58,8 +59,8 @@ test-kernels: EXTRA_PACKAGES = qemu-system-x86 busybox-static cpio kmod
 test-kernels: all
 	@test/kernels/run.sh
 
-# A cluster of two nodes made by kubeadm, without kube-proxy, on this machine: minutes, so not part of test.
-test-cluster: EXTRA_PACKAGES = runc
+# One of test's suites alone: a cluster of three nodes made by kubeadm, without kube-proxy, on this machine.
+test-cluster: EXTRA_PACKAGES = busybox-static netcat-openbsd runc wget
 test-cluster: all
 	@node test/cluster/run.ts
 

@@ -26,6 +26,7 @@ const suites = [
   },
   { name: "e2e", vitest: ["--project", "e2e"] },
   { name: "differential", vitest: ["--project", "differential"] },
+  { name: "cluster", command: ["node", "test/cluster/run.ts"] },
 ];
 
 function run(suite) {

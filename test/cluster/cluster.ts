@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From programs to a cluster of two nodes that are Ready, without a Service proxy: containerd, kubeadm, CNI.
+// From programs to a cluster of three nodes that are Ready, without a Service proxy: containerd, kubeadm, CNI.
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
@@ -22,7 +22,20 @@ import { ClusterNode } from "./node.ts";
 
 const controlPlanePrograms = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
 const runtimePrograms = ["containerd", "containerd-shim-runc-v2", "ctr", "ptp", "loopback", "host-local"];
-const programs = [...controlPlanePrograms, "coredns", "kubeadm", "kubelet", "kubectl", ...runtimePrograms];
+const testPrograms = ["e2e.test", "ginkgo", "agnhost"];
+const nodePrograms = ["coredns", "kubeadm", "kubelet", "kubectl", ...runtimePrograms];
+const programs = [...controlPlanePrograms, ...nodePrograms, ...testPrograms];
+
+/** Upstream's specs skip some checks on fewer. */
+const nodeCount = 3;
+
+/** What upstream's specs call in their pods: its name there to its name here. */
+const podTools = {
+  ...{ sh: "dash", nc: "nc.openbsd", nslookup: "busybox" },
+  ...Object.fromEntries(
+    ["cat", "curl", "date", "dd", "echo", "hostname", "seq", "sleep", "timeout", "wget"].map((name) => [name, name]),
+  ),
+};
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
@@ -30,9 +43,10 @@ const path = (relative: string): string => fileURLToPath(new URL(relative, impor
 export const podImage = `${repository}/pod:1`;
 
 export class Cluster {
-  readonly nodes: readonly [ClusterNode, ClusterNode];
+  /** The first is the control plane's. */
+  readonly nodes: readonly [ClusterNode, ...ClusterNode[]];
 
-  private constructor(nodes: readonly [ClusterNode, ClusterNode]) {
+  private constructor(nodes: readonly [ClusterNode, ...ClusterNode[]]) {
     this.nodes = nodes;
   }
 
@@ -43,15 +57,13 @@ export class Cluster {
     await archive(images, kube, opt);
     say("images made");
     const options = { programs: kube, opt };
-    const nodes = [
-      await ClusterNode.start(bed, { ...options, index: 1 }),
-      await ClusterNode.start(bed, { ...options, index: 2 }),
-    ] as const;
+    const nodes: [ClusterNode, ...ClusterNode[]] = [await ClusterNode.start(bed, { ...options, index: 1 })];
+    for (let index = 2; index <= nodeCount; index++) nodes.push(await ClusterNode.start(bed, { ...options, index }));
     const cluster = new Cluster(nodes);
     await Promise.all(nodes.map((node) => startRuntime(node, images.get("pause") ?? "")));
     say("containerd runs, images imported");
     await cluster.#kubeadm(images);
-    say("kubeadm has made the control plane, both nodes have joined");
+    say("kubeadm has made the control plane, every node has joined");
     await cluster.#connectPods();
     await cluster.kubectl(["wait", "--for=condition=Ready", "node", "--all", "--timeout=180s"], "", 190_000);
     say("nodes are Ready");
@@ -70,13 +82,14 @@ export class Cluster {
 
   async #kubeadm(images: ReadonlyMap<string, string>): Promise<void> {
     const version = images.get("kube-apiserver")?.split(":")[1] ?? "";
+    const [first, ...others] = this.nodes;
     for (const node of this.nodes) {
-      node.writeEtc("kubernetes/kubeadm.yaml", kubeadmConfig(node, this.nodes[0], version));
+      node.writeEtc("kubernetes/kubeadm.yaml", kubeadmConfig(node, first, version));
       node.start("kubelet", ["sh", "-c", kubeletUnit]);
     }
     const withConfig = ["--config=/etc/kubernetes/kubeadm.yaml", ignoredPreflight];
-    await this.nodes[0].run(["kubeadm", "init", ...withConfig, "--skip-phases=addon/kube-proxy"], "", 300_000);
-    await this.nodes[1].run(["kubeadm", "join", ...withConfig], "", 300_000);
+    await first.run(["kubeadm", "init", ...withConfig, "--skip-phases=addon/kube-proxy"], "", 300_000);
+    await Promise.all(others.map((node) => node.run(["kubeadm", "join", ...withConfig], "", 300_000)));
   }
 
   /** What a CNI's agent does: every node's plugin configuration, and routes between the nodes. */
@@ -142,6 +155,7 @@ async function archive(names: ReadonlyMap<string, string>, kube: string, opt: st
     return { name: named(program), program: join(kube, program), path: `${folder}/${program}` };
   };
   const pod = { program: join(opt, "pod"), path: "/pod" };
+  const [agnhost = "", pause = ""] = (await command([join(kube, "e2e.test"), "-images"])).split("\n");
   await archiveImages(
     join(opt, "node1.tar"),
     controlPlanePrograms.map((program) => ofKube(program, "/usr/local/bin")),
@@ -150,6 +164,8 @@ async function archive(names: ReadonlyMap<string, string>, kube: string, opt: st
     ofKube("coredns", ""),
     { ...pod, name: podImage },
     { ...pod, name: named("pause"), args: ["idle"] },
+    { ...pod, name: pause, args: ["idle"] },
+    { name: agnhost, program: join(kube, "agnhost"), path: "/agnhost", args: ["pause"], tools: podTools },
   ]);
 }
 

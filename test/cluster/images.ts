@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Container images made from single static programs, without a registry: an archive in the OCI layout for `ctr import`.
+// Container images made from programs of this machine, without a registry: an archive in the OCI layout for `ctr import`.
 
 import { createHash } from "node:crypto";
 import { cpSync, createReadStream, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { command } from "../support/daemon.ts";
+import { addTools } from "./machine-tools.ts";
 
 export interface Image {
   /** Full name with its tag, as pods name it. */
   readonly name: string;
-  /** The program on this machine. */
+  /** The program on this machine; a static one, unless `tools` bring its libraries. */
   readonly program: string;
   /** Where it lies in the image; also the image's entry point. */
   readonly path: string;
   /** What follows it there. Default: nothing. */
   readonly args?: readonly string[];
+  /** What the program, or somebody in a pod of it, calls: name in the image's /usr/bin to the program's name here. */
+  readonly tools?: Readonly<Record<string, string>>;
 }
 
 interface Descriptor {
@@ -47,13 +50,14 @@ async function addImage(parts: string, image: Image): Promise<Descriptor> {
   const files = join(parts, "files");
   mkdirSync(join(files, dirname(image.path)), { recursive: true });
   cpSync(image.program, join(files, image.path));
+  if (image.tools) await addTools(files, image.tools);
   const packed = join(parts, "layer.tar");
   await tar(packed, files);
   rmSync(files, { recursive: true });
   const layer = await addBlob(parts, `${media}.layer.v1.tar`, packed);
   const config = {
     ...platform,
-    config: { Env: [`PATH=${dirname(image.path)}`], Entrypoint: [image.path, ...(image.args ?? [])] },
+    config: { Env: [`PATH=${dirname(image.path)}:/usr/bin`], Entrypoint: [image.path], Cmd: image.args ?? [] },
     rootfs: { type: "layers", diff_ids: [layer.digest] },
   };
   return addDocument(parts, `${media}.manifest.v1+json`, {

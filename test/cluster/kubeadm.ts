@@ -4,7 +4,7 @@
 import { randomBytes } from "node:crypto";
 import type { ClusterNode } from "./node.ts";
 
-/** Images bear a name that no registry has: what is missing on a node is an error and not a download. */
+/** The cluster's images bear a name that no registry has: what is missing on a node is an error and not a download. */
 export const repository = "portolan.test";
 
 /** The Service ranges: the first address of each is the API's. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// `make test-cluster`: does portolan serve a real cluster that has no kube-proxy? Makes a cluster of two nodes with
-// kubeadm in namespaces of this machine, one agent a node, checks every call, kills and starts the agents, and takes it
-// all away again. Root, some minutes, 2 GB of memory. PORTOLAN_LOGS=FOLDER keeps the logs.
+// `make test-cluster`: does portolan serve a real cluster that has no kube-proxy? Makes a cluster of three nodes with
+// kubeadm in namespaces of this machine, one agent a node, checks every call, kills and starts the agents, runs
+// Kubernetes' own specs of Services, and takes it all away again. Root, some minutes, 3 GB of memory.
+// PORTOLAN_LOGS=FOLDER keeps the logs.
 
 import { cpSync, existsSync } from "node:fs";
 import { Agent, kubeProxyAccount, ownAccount } from "./agent.ts";
@@ -10,6 +11,7 @@ import { type Caller, findCallers } from "./callers.ts";
 import { checkCalls, checkSpread, checkWithoutProxy } from "./calls.ts";
 import { Checks } from "./checks.ts";
 import { buildPrograms, Cluster } from "./cluster.ts";
+import { checkEndToEnd } from "./e2e.ts";
 import { checkServers } from "./servers.ts";
 import { backendsOf, deploy, replaceBackends, type Web } from "./workload.ts";
 
@@ -25,11 +27,11 @@ const say = (stage: string): void => console.log(`\n${(performance.now() / 1000)
 async function setScene(bed: Bed, kube: string): Promise<Scene> {
   const cluster = await Cluster.start(bed, kube, say);
   const web = await deploy(cluster);
-  const [first, second] = cluster.nodes;
-  const agents = [
-    new Agent(first, await ownAccount(cluster, first)),
-    new Agent(second, await kubeProxyAccount(cluster, second)),
-  ];
+  const agents: Agent[] = [];
+  for (const [index, node] of cluster.nodes.entries()) {
+    const account = index === 1 ? kubeProxyAccount : ownAccount;
+    agents.push(new Agent(node, await account(cluster, node)));
+  }
   say("backends and clients are Ready");
   return { cluster, web, agents, callers: await findCallers(cluster) };
 }
@@ -46,7 +48,7 @@ async function checkCluster(checks: Checks, { cluster, agents, web, callers }: S
   await checkCalls(checks, callers, called);
   for (const node of cluster.nodes) await checkServers(checks, cluster, node);
 
-  say("kill -9 of both agents");
+  say("kill -9 of every agent");
   for (const agent of agents) await checks.check(`${agent.node.name}, agent killed`, () => agent.kill());
   await checkCalls(checks, callers, called);
 
@@ -57,6 +59,9 @@ async function checkCluster(checks: Checks, { cluster, agents, web, callers }: S
   await replaceBackends(cluster);
   const replaced = { web, backends: await backendsOf(cluster) };
   for (const caller of callers) await checkSpread(checks, caller, replaced);
+
+  say("Kubernetes' own specs");
+  await checkEndToEnd(checks, cluster);
 }
 
 /** `writes`: how many there must be until an agent is in sync. */

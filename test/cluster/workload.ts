@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What runs in the test cluster: three backends spread over both nodes behind a Service with a NodePort, dual stack, and
+// What runs in the test cluster: three backends, one on each node, behind a Service with a NodePort, dual stack, and
 // a client pod on each node.
 
 import { eventually } from "../support/daemon.ts";

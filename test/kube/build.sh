@@ -3,7 +3,8 @@
 # Builds the parts of a real cluster that tests and benchmarks run, from the Go module proxy alone, into a cache folder
 # outside the tree: only what is missing there. Prints the folder last.
 #   test/kube/build.sh [NAME ...]     default: etcd kubeadm kube-apiserver kube-controller-manager kube-proxy kubectl
-# Every command named in a go.mod here may be asked for: Kubernetes, etcd, containerd, CNI plugins, CoreDNS.
+# Every command named in a go.mod here may be asked for: Kubernetes, etcd, containerd, CNI plugins, CoreDNS, ginkgo; and
+# e2e.test, Kubernetes' end-to-end suite.
 # PORTOLAN_CACHE moves the cache.
 set -euo pipefail
 
@@ -24,7 +25,7 @@ version_flags() {
 
 # A build that is interrupted leaves nothing under the final name; two at once leave one whole binary.
 build() {
-	local name=$1 module=$here package=k8s.io/kubernetes/cmd/$1 flags started=$SECONDS
+	local name=$1 module=$here package=k8s.io/kubernetes/cmd/$1 command=(build) flags started=$SECONDS
 	flags=$(version_flags)
 	case $name in
 	etcd) module=$here/etcd package=go.etcd.io/etcd/server/v3 ;;
@@ -32,11 +33,14 @@ build() {
 	ptp | loopback) module=$here/cni package=github.com/containernetworking/plugins/plugins/main/$name ;;
 	host-local) module=$here/cni package=github.com/containernetworking/plugins/plugins/ipam/$name ;;
 	coredns) module=$here/coredns package=github.com/coredns/coredns ;;
+	ginkgo) package=github.com/onsi/ginkgo/v2/ginkgo ;;
+	agnhost) package=k8s.io/kubernetes/test/images/agnhost ;;
+	e2e.test) package=./e2e command=(test -c) ;;
 	esac
 	[ "$module" = "$here" ] || flags="-s -w"
 	partial=$out/.$name.$$
 	echo "building $name"
-	(cd "$module" && go build -mod=readonly -trimpath -buildvcs=false -ldflags "$flags" -o "$partial" "$package")
+	(cd "$module" && go "${command[@]}" -mod=readonly -trimpath -buildvcs=false -ldflags "$flags" -o "$partial" "$package")
 	mv "$partial" "$out/$name"
 	echo "built $name in $((SECONDS - started)) s"
 }
