@@ -90,7 +90,7 @@ const serverAddress = (port: number, more: readonly string[], leastPort: number)
 /** The node and the API server, and what portolan has on this node. */
 const places = {
   source: v.nullish(v.pipe(v.string(), v.check(isSource, 'must be "kubernetes" or "dir:PATH"')), "kubernetes"),
-  kubeconfig: v.optional(v.nullable(absolutePath), null),
+  kubeconfig: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1, "must not be empty"))), null),
   apiServers: v.nullish(v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[^/\s]+$/, "must be https://HOST:PORT"))), []),
   hostnameOverride: v.optional(v.nullable(v.pipe(v.string(), v.regex(/\S/, "must not be blank"))), null),
   serviceProxyName: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1, "must not be empty"))), null),

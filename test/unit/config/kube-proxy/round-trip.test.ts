@@ -3,11 +3,14 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { configFrom, parseConfig } from "../../../../src/config/config.ts";
+import { configFrom, defaultConfig, HEADER, parseConfig } from "../../../../src/config/config.ts";
+import { difference } from "../../../../src/config/difference.ts";
 import { formatDuration, parseDuration } from "../../../../src/config/kube-proxy/duration.ts";
 import { yamlText } from "../../../../src/config/kube-proxy/text.ts";
 import { wireConfiguration, wireFile } from "../../../../src/config/kube-proxy/wire.ts";
+import { KIND } from "../../../../src/config/kube-proxy/wire-schema.ts";
 import type { Config, ConfigInput } from "../../../../src/config/schema.ts";
+import { configurationFile } from "../../../support/kube-proxy-files.ts";
 
 const seconds = (min: number): fc.Arbitrary<number> =>
   fc.oneof(
@@ -122,6 +125,25 @@ test("what is effective stays effective", async () => {
     }),
     { numRuns: 300 },
   );
+});
+
+test("any file that is taken → portolan's kind → the same settings, and the same effect", async () => {
+  let taken = 0;
+  await fc.assert(
+    fc.asyncProperty(configurationFile, async (text) => {
+      const read = await parseConfig("f", text).catch(() => null);
+      if (read?.kind !== KIND) return;
+      taken++;
+      const own = await yamlText({ ...HEADER, ...difference(read.config, defaultConfig()) });
+      const { config, notes } = await parseConfig("own", own);
+      expect(notes).toEqual([]);
+      expect(config).toEqual(read.config);
+      const { config: again } = await parseConfig("back", await yamlText(wireFile(config)));
+      expect(wireConfiguration(again)).toEqual(wireConfiguration(config));
+    }),
+    { numRuns: 400 },
+  );
+  expect(taken).toBeGreaterThan(100);
 });
 
 test.each([
