@@ -67,7 +67,8 @@ export interface SliceSeat {
 
 /** A slice of a Service, for these of its ports. */
 export function randomSlice(random: Random, { slot, index, temper }: SliceSeat, service: ApiObject): ApiObject {
-  const family = random.pick(["IPv4", "IPv4", "IPv6"]);
+  const family = random.pick(["IPv4", "IPv4", "IPv6"] as const);
+  const length = random.chance(0.03) ? 40 + random.below(60) : random.pick([0, 1, 2, 3, 4, 6]);
   const labels = {
     "kubernetes.io/service-name": serviceName(slot),
     ...random.maybe(0.02, "service.kubernetes.io/headless", () => ""),
@@ -78,7 +79,7 @@ export function randomSlice(random: Random, { slot, index, temper }: SliceSeat, 
     metadata: { name: sliceName(slot, index), namespace: NAMESPACE, labels },
     addressType: family,
     ports: random.chance(0.05) ? null : slicePorts(random, service),
-    endpoints: Array.from({ length: random.pick([0, 1, 2, 3, 4, 6]) }, () => endpoint(random, slot, family, temper)),
+    endpoints: Array.from({ length }, () => endpoint(random, { slot, hosts: length + 3, family, temper })),
   } as ApiObject;
 }
 
@@ -98,11 +99,19 @@ function slicePorts(
 /** What an API server lets in and no pod can have. */
 const STRANGE = { IPv4: ["240.0.0.1", "224.0.1.9", "10.97.255.7", "0.1.2.3"], IPv6: ["fd00:96::fff", "ff0e::9"] };
 
-function endpoint(random: Random, slot: number, family: "IPv4" | "IPv6" | string, temper: Temper): object {
-  const host = 1 + random.below(7);
+interface EndpointSeat {
+  readonly slot: number;
+  /** Addresses to choose from: few, so that slices overlap. */
+  readonly hosts: number;
+  readonly family: "IPv4" | "IPv6";
+  readonly temper: Temper;
+}
+
+function endpoint(random: Random, { slot, hosts, family, temper }: EndpointSeat): object {
+  const host = 1 + random.below(hosts);
   const v6 = family === "IPv6";
-  const own = v6 ? `fd00:10:244:2:${hex(slot)}::${host}` : `10.244.${2 + (slot >> 4)}.${(slot & 15) * 16 + host}`;
-  const address = random.chance(0.004) ? random.pick(STRANGE[v6 ? "IPv6" : "IPv4"]) : own;
+  const own = v6 ? `fd00:10:244:2:${hex(slot)}::${host}` : `10.244.${2 + slot}.${host}`;
+  const address = random.chance(0.004) ? random.pick(STRANGE[family]) : own;
   const spare = random.chance(0.1) ? [v6 ? "fd00:10:244:9::9" : "10.244.99.99"] : [];
   const { nodeName, conditions, hints } = characterOf(random.chance(0.97) ? fixed(temper, v6, host) : random, temper);
   return {
