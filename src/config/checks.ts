@@ -50,7 +50,8 @@ export const whole = (least: number, most: number) =>
     v.maxValue(most, `must be ${most} or less`),
   );
 
-const MOST_SECONDS = 100 * 365 * 86_400;
+/** What 64 bits of nanoseconds hold, as Go's durations are. */
+const MOST_SECONDS = 9_223_372_036;
 
 /** Seconds, fractions too. */
 export const seconds = (least: number, most = MOST_SECONDS) =>

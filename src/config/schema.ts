@@ -126,9 +126,9 @@ const serving = {
 
 /** When the agent does what, and what it tells whom. */
 const operation = {
-  syncPeriodSec: v.nullish(seconds(0.001), 30),
+  syncPeriodSec: v.nullish(seconds(1e-9), 30),
   minSyncPeriodSec: v.nullish(seconds(0), 1),
-  configSyncPeriodSec: v.nullish(seconds(0.001), 900),
+  configSyncPeriodSec: v.nullish(seconds(1e-9), 900),
   /** Well below the 24 days that a timer can wait. */
   auditPeriodSec: v.nullish(seconds(1, 86_400), 30),
   confirmMassDeletion: v.nullish(v.boolean(), true),
