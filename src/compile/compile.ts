@@ -18,7 +18,7 @@ import {
 import { Claims } from "./conflicts.ts";
 import { Dependents } from "./dependents.ts";
 import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
-import { type Candidate, type CompileOptions, offerFrontends, type PortOffer } from "./frontends.ts";
+import { type Candidate, type CompileOptions, type Offer, offerFrontends, type PortOffer } from "./frontends.ts";
 import { type AcceptedSlice, acceptEndpoints, type ServiceNetworks } from "./hygiene.ts";
 import { type MovedAddresses, ServiceAddresses } from "./service-addresses.ts";
 import { unitRanges } from "./source-ranges.ts";
@@ -34,6 +34,8 @@ export interface CompileContext {
   readonly winner: (claim: string) => ServiceKey | undefined;
   /** Whether some Service has the ClusterIP at bytes[offset]. */
   readonly isClusterIp: ServiceNetworks["isClusterIp"];
+  /** The Service's, if it is at hand. */
+  readonly offer: Offer | undefined;
 }
 
 export interface CompiledService {
@@ -41,20 +43,25 @@ export interface CompiledService {
   readonly problems: readonly Problem[];
 }
 
-/** What it means to others that a Service claims something else. */
+/** What comes of looking at what a Service claims. */
 interface Effects {
+  /** Others for which that has changed something. */
   readonly affected: Set<ServiceKey>;
   readonly moved: MovedAddresses;
+  /** Short ones, for the compilation that follows: of long ones, few would fit into memory at once. */
+  readonly offers: Map<ServiceKey, Offer>;
 }
 
 /** Of one Service. */
 const MOST_PROBLEMS = 64;
+/** An offer that is kept for a moment. */
+const SHORT_OFFER = 64;
 
 /** Pure. The slices are the Service's own, in any order. A port left without any frontend has no unit. */
 function compileService(service: Service, slices: readonly EndpointSlice[], context: CompileContext): CompiledService {
   const key: ServiceKey = objectKey(service.namespace, service.name);
   const { options, facts, isClusterIp } = context;
-  const offer = offerFrontends(service, options, facts);
+  const offer = context.offer ?? offerFrontends(service, options, facts);
   const problems = [...offer.problems];
   const units: Unit[] = [];
   const networks = { isClusterIp, serviceCidrs: options.serviceCidrs };
@@ -169,9 +176,10 @@ export class Compiler {
     const keys = new Set(dirty === "all" ? [...view.serviceKeys(), ...this.#units.keys()] : dirty);
     const affected = new Set<ServiceKey>();
     const moved: MovedAddresses = new Map();
-    for (const key of keys) this.#register(key, view, { affected, moved });
+    const offers = new Map<ServiceKey, Offer>();
+    for (const key of keys) this.#register(key, view, { affected, moved, offers });
     for (const key of this.#claims.fitting()) {
-      this.#register(key, view, { affected, moved });
+      this.#register(key, view, { affected, moved, offers });
       keys.add(key);
     }
     this.#addresses.addServicesWith(moved, (key) => view.slicesOf(key), affected);
@@ -181,7 +189,7 @@ export class Compiler {
     const problems = new Map<ServiceKey, readonly Problem[]>();
     for (const key of keys) {
       const before = listOf(this.#units.get(key));
-      const compiled = this.#compile(key, view);
+      const compiled = this.#compile(key, view, offers.get(key));
       const held = new Map(before.map((unit) => [unit.key, unit]));
       const after = compiled.units.map((unit) => unchanged(held.get(unit.key), unit) ?? unit);
       if (after.length === 0) this.#units.delete(key);
@@ -236,26 +244,28 @@ export class Compiler {
   }
 
   /** Makes known what the Service takes from others: its claims and its ClusterIPs. */
-  #register(key: ServiceKey, view: StoreView, { affected, moved }: Effects): void {
+  #register(key: ServiceKey, view: StoreView, { affected, moved, offers }: Effects): void {
     const service = view.getService(key);
     const offer = service === undefined ? undefined : offerFrontends(service, this.#options, this.#facts);
     const claims = offer?.ports.flatMap((port) => port.candidates).map((candidate) => candidate.claim) ?? [];
+    if (offer !== undefined && claims.length <= SHORT_OFFER) offers.set(key, offer);
     this.#claims.set({ key, createdMs: service?.createdMs ?? 0, claims }, affected);
     this.#addresses.setClusterIps(key, service?.clusterIps ?? [], moved);
   }
 
-  #compile(key: ServiceKey, view: StoreView): CompiledService {
+  #compile(key: ServiceKey, view: StoreView, offer: Offer | undefined): CompiledService {
     const service = view.getService(key);
     const slices = service === undefined ? [] : view.slicesOf(key);
     this.#addresses.setEndpoints(key, slices);
     this.#dependents.set(key, service, slices);
     if (service === undefined) return NOTHING;
     const missing = this.#claims.missing(key);
-    return missing > 0 ? noRoom(key, missing) : compileService(service, slices, this.#context());
+    return missing > 0 ? noRoom(key, missing) : compileService(service, slices, this.#context(offer));
   }
 
-  #context(): CompileContext {
+  #context(offer: Offer | undefined): CompileContext {
     return {
+      offer,
       facts: this.#facts,
       options: this.#options,
       winner: (claim) => this.#claims.winner(claim),

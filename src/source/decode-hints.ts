@@ -15,7 +15,6 @@ import {
 import { SharedLists } from "./shared-lists.ts";
 
 const NONE: readonly string[] = [];
-const NO_HINTS: JsonObject = {};
 const lists = new SharedLists<string>();
 
 /** Gathers the hints of one slice's endpoints in their order. */
@@ -30,11 +29,11 @@ export class HintReader {
     this.#findings = findings;
   }
 
-  /** Takes the hints of one more endpoint; `path` is the endpoint's. */
-  add(endpoint: JsonObject, path: string): void {
-    const hints = objectMember(endpoint, "hints") ?? NO_HINTS;
-    const zones = this.#names(hints, "forZones", path);
-    const nodes = this.#names(hints, "forNodes", path);
+  /** Takes the hints of one more endpoint, the index-th of its list. */
+  add(endpoint: JsonObject, index: number): void {
+    const hints = objectMember(endpoint, "hints");
+    const zones = hints === undefined ? NONE : this.#names(hints, "forZones", index);
+    const nodes = hints === undefined ? NONE : this.#names(hints, "forNodes", index);
     this.#zones.push(zones);
     this.#nodes.push(nodes);
     this.#anyZone ||= zones.length > 0;
@@ -50,13 +49,15 @@ export class HintReader {
     return this.#anyNode ? this.#nodes.slice() : null;
   }
 
-  #names(hints: JsonObject, field: "forZones" | "forNodes", path: string): readonly string[] {
-    if (hints === NO_HINTS) return NONE;
+  #names(hints: JsonObject, field: "forZones" | "forNodes", index: number): readonly string[] {
+    if (!Object.hasOwn(hints, field)) return NONE;
+    const path = `endpoints[${index}].hints.${field}`;
+    const entries = listMember(hints, field, path, this.#findings);
     const names: string[] = [];
-    for (const [i, entry] of listMember(hints, field, `${path}.hints.${field}`, this.#findings).entries()) {
+    for (const [i, entry] of entries.entries()) {
       const name = isObject(entry) ? member(entry, "name") : undefined;
       if (typeof name === "string" && name !== "") names.push(intern(name));
-      else this.#findings.add(`${path}.hints.${field}[${i}].name`, `must be a name, not ${describe(name)}`);
+      else this.#findings.add(`${path}[${i}].name`, `must be a name, not ${describe(name)}`);
     }
     return lists.of(names);
   }

@@ -100,7 +100,7 @@ function readEndpoints(list: readonly unknown[], family: Family, findings: Findi
     conditions[at] = readConditions(objectMember(entry, "conditions") ?? NO_CONDITIONS);
     const nodeName = member(entry, "nodeName");
     nodeNames.push(typeof nodeName === "string" && nodeName !== "" ? intern(nodeName) : null);
-    hints.add(entry, `endpoints[${i}]`);
+    hints.add(entry, i);
   }
   const count = nodeNames.length;
   return {
