@@ -136,8 +136,12 @@ export class DeadPeers {
 
   /** Right after the change: the rows may be others' later. */
   #lossesOf({ lostIds }: ServingChange): number[] {
-    const { backend } = this.#options;
-    return lostIds.map((backendId) => lossKey({ backendId, generation: (backend(backendId).generation & ~1) >>> 0 }));
+    const { backend, sends } = this.#options;
+    return lostIds.map((backendId) => {
+      const row = backend(backendId);
+      sends.renew(row);
+      return lossKey({ backendId, generation: (row.generation & ~1) >>> 0 });
+    });
   }
 
   #ask(unit: UnitState, losses: Iterable<number>): void {

@@ -71,6 +71,11 @@ export class FailingSends {
     if (this.#held.size === 0) this.#quench.detach();
   }
 
+  /** The endpoint was lost once more: its time begins anew. */
+  renew(endpoint: GoneEndpoint): void {
+    if (this.#over.size > 0) this.#over.delete(endpointKey(endpoint));
+  }
+
   stop(): void {
     this.#quench?.[Symbol.dispose]();
   }

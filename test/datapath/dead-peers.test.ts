@@ -277,6 +277,16 @@ describe("failing sends", () => {
     await sends.fail([]);
     await sends.fail([gone]);
     expect(sends.endpoints).toBe(1);
+    await sleep(250);
+    await sends.fail([gone]);
+    expect(sends.endpoints).toBe(0);
+    // And when it is lost once more.
+    sends.renew(other);
+    await sends.fail([gone]);
+    expect(sends.endpoints).toBe(0);
+    sends.renew(gone);
+    await sends.fail([gone]);
+    expect(sends.endpoints).toBe(1);
   });
 });
 
