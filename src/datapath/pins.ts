@@ -45,6 +45,9 @@ export function pinPaths(bpffs: string): PinPaths {
   return { root, version, maps: join(version, "maps"), links: join(version, "links"), progs: join(version, "progs") };
 }
 
+const NEWER =
+  'belongs to a newer portolan, and is left serving: run that release, or remove it with its own "portolan cleanup"';
+
 /** What forbids using the pin directory as it is; empty if nothing, or if it does not exist. Changes nothing. */
 export function pinProblems(paths: PinPaths): string[] {
   if (!isThere(paths.root)) return [];
@@ -53,9 +56,7 @@ export function pinProblems(paths: PinPaths): string[] {
   problems.push(...foreignEntries(paths.root, "directory", isVersion));
   const newer = readdirSync(paths.root).filter((name) => isVersion(name) && Number(name.slice(1)) > SCHEMA);
   for (const name of newer) {
-    problems.push(
-      `${join(paths.root, name)} belongs to a newer portolan, and is left serving: run that release, or remove it with its own "portolan cleanup"`,
-    );
+    problems.push(`${join(paths.root, name)} ${NEWER}`);
   }
   problems.push(...foreignEntries(paths.version, "directory", (name) => name in HOLDS));
   for (const [name, what] of Object.entries(HOLDS)) {
@@ -74,6 +75,7 @@ function foreignEntries(dir: string, wanted: Entry, isOurs: (name: string) => bo
   return readdirSync(dir).flatMap((name) => {
     const path = join(dir, name);
     if (isOurs(name)) return entryProblems(path, wanted);
+    if (wanted === "map" && name.startsWith("pt_")) return [`${path} ${NEWER}`];
     return [`${path} is not portolan's: remove it, or name another bpffs (--bpffs)`];
   });
 }

@@ -181,7 +181,7 @@ test("pins with names of ours that are something else", async () => {
   mkdirSync(join(progs, "pt_dir"));
   const refused = bed.run();
   expect(await refused.exited).toEqual({ code: 78, signal: null });
-  expect(refused.log()).toContain(`${maps}/pt_later is not portolan's`);
+  expect(refused.log()).toContain(`${maps}/pt_later belongs to a newer portolan`);
   expect(refused.log()).toContain(`${maps}/pt_stats is no map`);
   expect(refused.log()).toContain(`${links}/pt_extra is no link`);
   expect(refused.log()).toContain(`${progs}/pt_dir is no program`);
