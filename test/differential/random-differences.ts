@@ -18,6 +18,7 @@ import type { Call, Decision } from "./decision.ts";
 export const REASONS = {
   contested: "two Services that claim one address and port",
   unused: "an unused address of a ServiceCIDR",
+  roles: "a Service that has its own ClusterIP as external address too",
   unserved: "other ports of a ClusterIP of which no port is served: SCTP alone, or taken by older Services",
   slices: "an endpoint of which two slices say different things",
   hygiene:
@@ -63,6 +64,7 @@ export class RandomDifferences {
     if (SPECIAL.test(call.address) && ours.answer === "nothing") return "ingress";
     const [service] = claimants;
     if (service === undefined || theirs.answer === "nothing" || ours.answer === "nothing") return null;
+    if (hasTwoRoles(service, call.address)) return "roles";
     return this.#odd.get(service.name) ?? null;
   }
 
@@ -87,6 +89,10 @@ function claimsOf({ clusterIps, externalIps, ingress, ports }: PlainService): st
     ...addresses.map((address) => claimOf(protocol, address, port)),
     ...(nodePort === undefined ? [] : ON_THE_NODE.map((address) => claimOf(protocol, address, nodePort))),
   ]);
+}
+
+function hasTwoRoles({ clusterIps, externalIps, ingress }: PlainService, address: string): boolean {
+  return clusterIps.includes(address) && (externalIps.includes(address) || ingress.some(({ ip }) => ip === address));
 }
 
 function isRefused({ addresses: [address = ""] }: PlainEndpoint, { services, serviceRanges }: PlainWorld): boolean {
