@@ -224,7 +224,7 @@ export class ControlPlane {
   async startApiServer(): Promise<void> {
     const apiServer = this.#start("kube-apiserver", this.#apiServerArguments);
     this.#apiServer = apiServer;
-    await apiServer.until("ready", () => this.#ready(), 60_000);
+    await apiServer.until("ready", () => this.#ready(), 180_000);
   }
 
   /** Takes the API server away: SIGKILL resets its connections, SIGTERM ends them as an upgrade does (up to 15 s). */
