@@ -225,15 +225,17 @@ export class Reflector<T> {
   }
 
   async #list(target: Target): Promise<void> {
+    // Who asks for one meanwhile asks for the next.
+    const wanted = this.#reread;
     this.#beginRelist();
     if (this.#held !== null) await this.#options.checkCluster?.(target.server, this.#abort.signal);
     await this.#requests.list(target, !this.#unpaged);
     this.#unpaged = false;
-    this.#confirming = false;
+    this.#confirming = this.#reread !== wanted;
     if (this.#held !== null) this.#notify(this.#requests.objects.swept > 0 ? "confirmed" : "refuted", target.server);
     this.#held = null;
-    this.#reread?.resolve();
-    this.#reread = null;
+    wanted?.resolve();
+    if (!this.#confirming) this.#reread = null;
   }
 
   /** Where the watch that is up goes to. */

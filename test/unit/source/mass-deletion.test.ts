@@ -210,3 +210,25 @@ test("reread: a consistent list at once, whatever the watch is at", async () => 
   expect(world.deletions).toEqual([]);
   await world.expectLive();
 });
+
+test("reread, asked for in the very moment in which a list ends: that one does not count", async () => {
+  world.server.watchList = "refused";
+  const listed = () => world.server.count("list", "endpointslices");
+  world.server.intercept = ({ kind, resource }, response) => {
+    if (kind !== "list" || resource !== "endpointslices" || listed() !== 2) return false;
+    sendStatus(response, 500, "not now");
+    return true;
+  };
+  const ends: number[] = [];
+  world.sink.onSynced = (kind) => {
+    if (kind !== "endpointslices") return;
+    ends.push(listed());
+    void Promise.resolve()
+      .then(() => world.source?.reread())
+      .then(() => ends.push(listed()));
+  };
+  await world.start();
+  await world.sink.until(() => ends.length === 2);
+  expect(ends).toEqual([1, 3]);
+  await world.expectLive();
+});

@@ -11,6 +11,7 @@ export class RecordingSink implements SourceSink {
   /** "+service ns/name", "-slice ns/name", "synced services", "complete" in the order of the calls. */
   readonly log: string[] = [];
   completed = false;
+  onSynced: (kind: Kind) => void = () => undefined;
   readonly #problems = new Map<string, readonly Problem[]>();
 
   service(key: string, object: Service | null): void {
@@ -28,6 +29,7 @@ export class RecordingSink implements SourceSink {
   synced(kind: Kind): void {
     this.log.push(`synced ${kind}`);
     this.syncedKinds.add(kind);
+    this.onSynced(kind);
   }
 
   problems(kind: Problem["kind"], key: string, problems: readonly Problem[]): void {
