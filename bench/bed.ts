@@ -137,7 +137,9 @@ export class Bed {
     for (const name of abandoned(list("/run/netns"))) await command(["ip", "netns", "del", name]);
     for (const name of abandoned(list(tmpdir()))) {
       const dir = join(tmpdir(), name);
-      for (const mount of list(join(dir, "bpffs"))) await command(["umount", "-l", join(dir, "bpffs", mount)]);
+      // Not mounted any more if it was killed in the middle of its own cleaning up.
+      for (const mount of list(join(dir, "bpffs")))
+        await command(["umount", "-l", join(dir, "bpffs", mount)]).catch(() => undefined);
       rmSync(dir, { recursive: true, force: true });
     }
     for (const name of abandoned(list(cgroupMount()))) removeCgroup(join(cgroupMount(), name));
