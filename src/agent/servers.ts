@@ -171,7 +171,7 @@ export class Servers implements EventSink {
     if (address === "none") return null;
     const route = healthRoute(this.#health, (path, code) => this.metrics.answered(path, code));
     const onFailure = ({ message }: Error): void => {
-      const note = `failed to start proxy healthz on ${address}: ${message}`;
+      const note = `healthz server failed: failed to start proxy healthz on ${address}: ${message}`;
       log.error({ reason: message }, "the health server has no port");
       const reason = "FailedToStartProxierHealthcheck";
       this.event({ regarding: this.#node, type: "Warning", reason, action: "StartKubeProxy", note });
@@ -194,8 +194,7 @@ export class Servers implements EventSink {
       log.error({ reason: message }, "the metrics server has no port");
       if (!config.bindAddressHardFail) return;
       const reason = "FailedToStartMetricServer";
-      const note = `starting metrics server failed: ${message}`;
-      this.event({ regarding: this.#node, type: "Warning", reason, action: "StartKubeProxy", note });
+      this.event({ regarding: this.#node, type: "Warning", reason, action: "StartKubeProxy", note: message });
     };
     return new StandingServer({ place: placeOf(config.metricsBindAddress), route, onFailure });
   }

@@ -132,7 +132,7 @@ test("a health server without a port: told once, counted at each further try, an
   expect(failed).toMatchObject({
     type: "Warning",
     action: "StartKubeProxy",
-    note: `failed to start proxy healthz on 0.0.0.0:${HEALTH_PORT}: listen tcp 0.0.0.0:${HEALTH_PORT}: bind: address already in use`,
+    note: `healthz server failed: failed to start proxy healthz on 0.0.0.0:${HEALTH_PORT}: listen tcp 0.0.0.0:${HEALTH_PORT}: bind: address already in use`,
   });
   await listener.stop("SIGKILL");
   await eventually(
