@@ -18,6 +18,7 @@ import { UdpClients, type UdpTarget } from "../support/udp-client.ts";
 const ROUNDS = 20;
 const WITHIN_MS = 1_000;
 const CLUSTER_IPS = ["10.96.0.10", "fd00:96::10"] as const;
+const NEAR_IPS = ["10.96.0.11", "fd00:96::11"] as const;
 const NODE_PORT = 30053;
 const portolan = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
 
@@ -90,37 +91,39 @@ async function deadPeers(): Promise<AgentReport["deadPeers"]> {
   return (JSON.parse(answer) as { agent: AgentReport }).agent.deadPeers;
 }
 
-/** One Service, dual stack, with these endpoints; the name alone: ready. */
+/** One Service, dual stack, with these endpoints, all ready: elsewhere, or of "name@node" on that node. */
 function program(...names: readonly string[]): number {
+  return write("dns", CLUSTER_IPS, names, { type: "NodePort", ports: [{ ...DNS_PORT, nodePort: NODE_PORT }] });
+}
+
+const DNS_PORT = { protocol: "UDP", port: 53 } as const;
+
+function write(service: string, clusterIPs: readonly string[], names: readonly string[], spec: object): number {
   const slices = (["IPv4", "IPv6"] as const).map((addressType) => ({
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
     metadata: {
-      name: `dns-${addressType.toLowerCase()}`,
+      name: `${service}-${addressType.toLowerCase()}`,
       namespace: "default",
-      labels: { "kubernetes.io/service-name": "dns" },
+      labels: { "kubernetes.io/service-name": service },
     },
     addressType,
     ports: [{ name: "", protocol: "UDP", port: 53 }],
-    endpoints: names.map((name) => {
+    endpoints: names.map((text) => {
+      const [name = "", nodeName] = text.split("@");
       const host = backends.get(name)?.host;
-      return { addresses: [addressType === "IPv4" ? host?.ipv4 : host?.ipv6], conditions: { ready: true } };
+      const addresses = [addressType === "IPv4" ? host?.ipv4 : host?.ipv6];
+      return { addresses, conditions: { ready: true }, ...(nodeName === undefined ? {} : { nodeName }) };
     }),
   }));
-  const service = {
+  const object = {
     apiVersion: "v1",
     kind: "Service",
-    metadata: { name: "dns", namespace: "default" },
-    spec: {
-      type: "NodePort",
-      clusterIP: CLUSTER_IPS[0],
-      clusterIPs: CLUSTER_IPS,
-      ipFamilyPolicy: "RequireDualStack",
-      ports: [{ protocol: "UDP", port: 53, nodePort: NODE_PORT }],
-    },
+    metadata: { name: service, namespace: "default" },
+    spec: { clusterIP: clusterIPs[0], clusterIPs, ipFamilyPolicy: "RequireDualStack", ports: [DNS_PORT], ...spec },
   };
-  const file = join(dir, "manifests", "dns.yaml");
-  writeFileSync(`${file}.new`, JSON.stringify({ apiVersion: "v1", kind: "List", items: [service, ...slices] }));
+  const file = join(dir, "manifests", `${service}.yaml`);
+  writeFileSync(`${file}.new`, JSON.stringify({ apiVersion: "v1", kind: "List", items: [object, ...slices] }));
   const sinceMs = Date.now();
   renameSync(`${file}.new`, file);
   return sinceMs;
@@ -184,6 +187,22 @@ describe.each(CASES)("with $title", ({ capabilities, here, elsewhere }) => {
       expect(lastAt(now)).toBeGreaterThan(sinceMs + WITHIN_MS);
     }
     expect(tookMs.filter((ms) => ms > WITHIN_MS)).toEqual([]);
+  });
+
+  test("clients of internalTrafficPolicy Local that led nowhere are answered by the first endpoint here", async () => {
+    const near = (...names: readonly string[]): number =>
+      write("near", NEAR_IPS, names, { internalTrafficPolicy: "Local" });
+    near("a@elsewhere");
+    const before = clients;
+    const targets = NEAR_IPS.map((address, i): UdpTarget => ({ family: i === 0 ? 4 : 6, address, port: 53 }));
+    await sleep(500);
+    clients = [node.netns, clientPod.netns].map((netns) => new UdpClients({ netns, cgroup }, targets));
+    await sleep(1_500);
+    expect(clients.flatMap((client) => client.answerersSince(0))).toEqual([]);
+    const sinceMs = near("a@elsewhere", "b@node1");
+    for (const at of await answered(["b"], sinceMs)) expect(at - sinceMs).toBeLessThan(WITHIN_MS);
+    for (const client of clients) await client.stop();
+    clients = before;
   });
 
   test("an agent killed before it could do anything is made up for by the next", async () => {
