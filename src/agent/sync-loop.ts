@@ -22,8 +22,11 @@ import type { SyncWatch } from "./sync-watch.ts";
 
 /** Services compiled in one turn. */
 const SLICE = 256;
-/** Units and bytes of endpoints that the first sync writes in one turn. */
-const WRITTEN = 512;
+/**
+ * Units and bytes of endpoints that the first sync writes in one turn: so few that what is only needed on the way is young
+ * and dead when the young objects are collected.
+ */
+const WRITTEN = 128;
 const WRITTEN_BYTES = 4096 * ENDPOINT_STRIDE;
 
 export interface SyncLoopParts {

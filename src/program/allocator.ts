@@ -93,18 +93,20 @@ export interface SlotRun {
 
 /**
  * Runs of slots, good fit: free runs lie in bins by size class, so the first run of the first bin at or above the
- * wanted class fits, and neighbours are joined at once. Every call takes a handful of steps, however many runs there are.
+ * wanted class fits, and neighbours are joined at once; what was never used comes last. Every call takes a handful of steps,
+ * however many runs there are.
  */
 export class ExtentAllocator {
   readonly capacity: number;
   readonly #sizeByBase = new Map<number, number>();
   readonly #baseByEnd = new Map<number, number>();
   readonly #bins: ReadonlyArray<Set<number>> = Array.from({ length: BINS }, () => new Set<number>());
+  /** All slots from here on are free; they are in no bin, and no free run ends here. */
+  #rest = 0;
   #used = 0;
 
   constructor(capacity: number) {
     this.capacity = capacity;
-    if (capacity > 0) this.#insert(0, capacity);
   }
 
   /** Slots given out, slack included. */
@@ -124,7 +126,11 @@ export class ExtentAllocator {
         return base;
       }
     }
-    return -1;
+    if (size > this.capacity - this.#rest) return -1;
+    const base = this.#rest;
+    this.#rest += size;
+    this.#used += size;
+    return base;
   }
 
   /** Gives back the run that allocate(n) returned for any n of the same class as `count`. */
@@ -143,7 +149,8 @@ export class ExtentAllocator {
       this.#remove(end, after);
       end += after;
     }
-    this.#insert(start, end - start);
+    if (end === this.#rest) this.#rest = start;
+    else this.#insert(start, end - start);
   }
 
   /**
@@ -153,7 +160,6 @@ export class ExtentAllocator {
   reserveAll(runs: readonly SlotRun[]): SlotRun[] {
     const refused: SlotRun[] = [];
     let end = 0;
-    this.#remove(0, this.capacity);
     for (const run of runs.toSorted((a, b) => a.base - b.base)) {
       const size = extentSize(run.count);
       if (run.base < end || run.base + size > this.capacity) {
@@ -164,7 +170,7 @@ export class ExtentAllocator {
       end = run.base + size;
       this.#used += size;
     }
-    if (end < this.capacity) this.#insert(end, this.capacity - end);
+    this.#rest = end;
     return refused;
   }
 
