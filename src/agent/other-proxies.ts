@@ -74,7 +74,8 @@ function onCgroup(cgroup: string, ours: ReadonlySet<number>): Finding[] {
 }
 
 function remains(): Finding[] {
-  const why = "rules of a proxy that is gone go on sending packets to endpoints that may be gone too";
+  const why =
+    "rules of a proxy that is gone go on sending packets to endpoints that may be gone too; connections made through them may break with their removal";
   const findings: Finding[] = [];
   const found = leftovers();
   const tables = found.filter(({ mode }) => mode === "nftables").map(({ table }) => table);
