@@ -123,6 +123,11 @@ export class ListWatch<T> {
     this.#version = null;
   }
 
+  /** What was listed and told so far is doubted: a list that has more of it shows no fault of the watch. */
+  forgetTold(): void {
+    this.#toldUpTo = "";
+  }
+
   /** Ends the watch with an InterruptedError, now or when it is asked for: a relist comes next. */
   interrupt(): void {
     this.#interrupted = true;

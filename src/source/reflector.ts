@@ -169,6 +169,7 @@ export class Reflector<T> {
   reread(): Promise<void> {
     this.#reread ??= Promise.withResolvers();
     this.#confirming = true;
+    this.#requests.forgetTold();
     this.#requests.interrupt();
     return this.#reread.promise;
   }

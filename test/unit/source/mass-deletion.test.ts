@@ -232,3 +232,16 @@ test("reread, asked for in the very moment in which a list ends: that one does n
   expect(ends).toEqual([1, 3]);
   await world.expectLive();
 });
+
+test("what a doubted list lacked, and the reread has, was missed by no watch", async () => {
+  world.server.intercept = ({ kind }) => {
+    world.server.hides = kind === "watch-list" ? () => true : null;
+    return false;
+  };
+  const started = await world.startSynced();
+  expect(world.sink.services.size).toBe(0);
+  await started.reread();
+  expect(world.sink.services.size).toBe(2);
+  expect(world.counter("missed_events")).toBe(0);
+  await world.expectLive();
+});
