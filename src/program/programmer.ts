@@ -307,7 +307,7 @@ export class Programmer {
 
   /** All rows are in: the plan becomes the state. Or not: the unit goes back to what it was. */
   #finish(change: Change, round: Round): void {
-    const { unit, state, fresh, sets, failure, stuck } = change;
+    const { unit, state, fresh, failure, stuck } = change;
     if (failure !== null && !stuck) {
       alsoRetired(round.reverted, this.#writer.revertSets(change));
       this.#ranges.revert(change, round.reverted.ranges);
@@ -315,7 +315,7 @@ export class Programmer {
       this.#refuse(unit, { reason: failure, full: false, round });
       return;
     }
-    const moved = servingChange(state, sets);
+    const moved = servingChange(change);
     if (moved !== null) round.serving.push(moved);
     alsoRetired(round.retired, this.#writer.finishSets(change));
     this.#ranges.finish(change, round.retired.ranges);

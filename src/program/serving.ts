@@ -9,34 +9,41 @@ import { type Flow, type FlowQuery, sameAddress } from "../datapath/flows.ts";
 import { BACKEND, FRONTEND } from "../datapath/layout.ts";
 import { formatAddress } from "../model/address.ts";
 import type { Protocol } from "../model/types.ts";
+import type { RowChange } from "./row-writer.ts";
 import { flagsAt, type SetPlan } from "./set-plan.ts";
-import type { UnitState } from "./unit-state.ts";
+import type { FrontendSpec, UnitState } from "./unit-state.ts";
+import type { SetChange } from "./unit-writer.ts";
 
-/** A unit's endpoints changed so that flows may have to move: some serve no more, or the first ones serve, here or anywhere. */
+/** A unit changed so that flows may have to move: endpoints serve no more, or calls that led nowhere are answered. */
 export interface ServingChange {
   readonly unit: UnitState;
-  /** Ids of those that serve no more; empty if there are only first ones. */
+  /** Ids of those that serve no more; empty if there are none. */
   readonly lostIds: readonly number[];
 }
 
 /** Who has the row that a call to this address and port is decided by. */
 export type FindOwner = (address: string, port: number, protocol: Protocol) => UnitState | undefined;
 
-/** Null: no flow of the unit has to move. Asked before the plan becomes the unit's state. */
-export function servingChange(unit: UnitState, sets: SetPlan | null): ServingChange | null {
-  if (sets === null) return null;
-  const lowered = sets.changed.filter((change) => (change.before & ~change.after & BACKEND.SERVING) !== 0);
-  const lostIds = [...sets.removedIds, ...lowered.map(({ id }) => id)];
-  if (lostIds.length > 0) return { unit, lostIds };
-  return answersAnew(unit, sets) ? { unit, lostIds } : null;
+/** Null: no flow of the unit has to move. Asked with its rows written, before the sets become its state. */
+export function servingChange(change: Pick<SetChange & RowChange, "state" | "sets" | "written">): ServingChange | null {
+  const { state, sets } = change;
+  const lowered = (sets?.changed ?? []).filter(({ before, after }) => (before & ~after & BACKEND.SERVING) !== 0);
+  const lostIds = [...(sets?.removedIds ?? []), ...lowered.map(({ id }) => id)];
+  const isAnsweredAnew = (sets !== null && hasFirst(state, sets)) || change.written.some(isNotLocalAnyMore);
+  return lostIds.length > 0 || isAnsweredAnew ? { unit: state, lostIds } : null;
 }
 
-/** Whether some of the unit's frontends led nowhere before, and lead to an endpoint now. */
-function answersAnew({ endpoints, rows }: UnitState, sets: SetPlan): boolean {
+/** Whether the first endpoint serves, or the first one here for frontends that lead to no other. */
+function hasFirst({ endpoints, rows }: UnitState, sets: SetPlan): boolean {
   if (!anyServes(endpoints) && anyServes(sets.endpoints)) return true;
   const { before, after } = sets.extents.local;
-  return before.count === 0 && after.count > 0 && rows.some(({ flags }) => (flags & FRONTEND.INTERNAL_LOCAL) !== 0);
+  return before.count === 0 && after.count > 0 && rows.some(isLocal);
 }
+
+const isLocal = ({ flags }: FrontendSpec): boolean => (flags & FRONTEND.INTERNAL_LOCAL) !== 0;
+
+const isNotLocalAnyMore = ({ row, before }: RowChange["written"][number]): boolean =>
+  before !== undefined && isLocal(before.row) && !isLocal(row);
 
 /** Whether one of these endpoints serves. */
 export function anyServes(endpoints: Uint8Array): boolean {
@@ -93,7 +100,7 @@ function hasToMove(flow: Flow, owner: UnitState): boolean {
 function isAnswered({ rows, extents }: UnitState, address: string, port: number): boolean {
   const row = rows.find((one) => one.address === address && one.port === port);
   if (row === undefined || (row.flags & FRONTEND.SOURCE_RANGES) !== 0) return false;
-  return extents[(row.flags & FRONTEND.INTERNAL_LOCAL) === 0 ? "cluster" : "local"].count > 0;
+  return extents[isLocal(row) ? "local" : "cluster"].count > 0;
 }
 
 const ownerOfFlow = ({ frontendAddress, frontendPort, protocol }: Flow, ownerOf: FindOwner): UnitState | undefined =>

@@ -20,13 +20,13 @@ afterAll(() => d?.close());
 const SETTLE_MS = 700;
 
 /** Endpoints by their letters, with their flags behind: "a/cs" is elsewhere, "b/cls" here. */
-function program(...letters: readonly string[]): void {
+function program(letters: readonly string[], internalLocal = true): void {
   const units = (["v4", "v6"] as const).map((family) =>
     makeUnit({
       name: "default/dns",
       protocol: 17,
       family: family === "v4" ? 4 : 6,
-      frontends: [frontend("clusterIP", VIP[family], 53, true)],
+      frontends: [frontend("clusterIP", VIP[family], 53, internalLocal)],
       emptyLocal: "drop",
       endpoints: letters.map((text) => {
         const [letter = "", flags] = text.split("/");
@@ -41,23 +41,33 @@ function program(...letters: readonly string[]): void {
 describe.each(["iterators", "sock-diag", "failing-sends"] as const)("by %s", (way) => {
   test("a socket that led nowhere is answered within a second of the first endpoint here", async () => {
     d.begin(way);
-    program("a/cs", "c/cs");
+    program(["a/cs", "c/cs"]);
     const client = d.clients("pod");
     await sleep(SETTLE_MS);
-    program("a/cs");
+    program(["a/cs"]);
     await sleep(SETTLE_MS);
     expect([client.answerersSince(0), client.errorsSince(0)]).toEqual([[], []]);
     const sinceMs = Date.now();
-    program("a/cs", "b/cls");
+    program(["a/cs", "b/cls"]);
     await client.answered(["b"], sinceMs, 1_000);
+  });
+
+  test("it is answered as soon as policy asks for no endpoint here any more", async () => {
+    d.begin(way);
+    program(["a/cs"]);
+    const client = d.clients("pod");
+    await sleep(SETTLE_MS);
+    const sinceMs = Date.now();
+    program(["a/cs"], false);
+    await client.answered(["a"], sinceMs, 1_000);
   });
 
   test("one that is on the endpoint here stays while that serves, though the policy's set is empty", async () => {
     d.begin(way);
-    program("a/cs", "b/cls");
+    program(["a/cs", "b/cls"]);
     const client = d.clients("pod");
     await client.answered(["b"], 0);
-    program("a/cs", "b/s");
+    program(["a/cs", "b/s"]);
     await sleep(SETTLE_MS);
     expect([client.answerersSince(0), client.errorsSince(0)]).toEqual([["b"], []]);
   });

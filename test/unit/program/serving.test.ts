@@ -74,6 +74,12 @@ describe("a change tells of it", () => {
     expect(tells(local(`${A}/cls`, `${B}/cls`))).toEqual([]);
   });
 
+  test("when policy does not ask for one here any more", () => {
+    programmer.apply({ upserted: [local(A)], removed: [] });
+    expect(tells(dns([A]))).toEqual([`${DNS}:`]);
+    expect(tells(local(A))).toEqual([]);
+  });
+
   test("and not when only the Service changes, or goes", () => {
     programmer.apply({ upserted: [dns([A])], removed: [] });
     expect(tells(dns([A], { affinitySec: 30 }))).toEqual([]);
