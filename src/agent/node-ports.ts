@@ -46,6 +46,7 @@ export class NodePorts {
   add({ upserted }: UnitDelta): void {
     const fresh = new Set<string>();
     for (const { key, protocol, frontends } of upserted) {
+      if (!this.#byUnit.has(key) && !frontends.some(({ role }) => role === "nodePort")) continue;
       const ports = frontends.filter(({ role }) => role === "nodePort").map(({ port }) => ({ protocol, port }));
       for (const name of this.#replace(key, ports)) fresh.add(name);
     }

@@ -117,7 +117,7 @@ export class ExtentAllocator {
   /** Base of a run for `count` slots, or -1 if no free run is long enough. */
   allocate(count: number): number {
     const size = extentSize(count);
-    for (let bin = binOf(size); bin < BINS; bin++) {
+    for (let bin = this.#sizeByBase.size > 0 ? binOf(size) : BINS; bin < BINS; bin++) {
       for (const base of this.#bins[bin] ?? []) {
         const free = this.#sizeByBase.get(base) ?? 0;
         this.#remove(base, free);

@@ -7,7 +7,7 @@ import type { MapPort } from "../datapath/port.ts";
 import type { ExtentAllocator, IdAllocator } from "./allocator.ts";
 import { type BindGuard, type FrontendTable, rowsOf } from "./frontend-table.ts";
 import type { RowChange } from "./row-writer.ts";
-import { dropPlan, planSets, type ReadSlots, setsAreCurrent } from "./set-plan.ts";
+import { type Allocators, dropPlan, planSets, type ReadSlots, setsAreCurrent } from "./set-plan.ts";
 import { hasRanges, type RangeChange, type SourceRangeWriter } from "./source-ranges.ts";
 import { DAMAGED, type FrontendSpec, REJECTED, type UnitState } from "./unit-state.ts";
 import type { SetChange } from "./unit-writer.ts";
@@ -40,7 +40,7 @@ export class Planner {
   readonly #resources: Resources;
   readonly #bindGuard: BindGuard;
   readonly #ranges: SourceRangeWriter;
-  readonly #readSlots: ReadSlots;
+  readonly #from: Allocators & { readonly read: ReadSlots };
   /** Rows that the plans of this round will add, and the "any port" addresses among them. */
   #rows = 0;
   #addresses = new Set<string>();
@@ -53,7 +53,8 @@ export class Planner {
     this.#resources = parts.resources;
     this.#bindGuard = parts.bindGuard;
     this.#ranges = parts.ranges;
-    this.#readSlots = (base, count) => port.slots(base, count);
+    const { backends, slots } = parts.resources;
+    this.#from = { backends, slots, read: (base, count) => port.slots(base, count) };
   }
 
   /** All plans so far are carried out or given back. */
@@ -80,7 +81,7 @@ export class Planner {
       const { used, limit } = this.#resources.services;
       return `pt_services is full: ${used} of ${limit} ids in use`;
     }
-    const sets = setsCurrent ? null : planSets(state, unit, { ...this.#resources, read: this.#readSlots });
+    const sets = setsCurrent ? null : planSets(state, unit, this.#from);
     const fresh = existing === undefined;
     if (typeof sets === "string") {
       if (fresh) this.#resources.services.release(state.serviceId);

@@ -317,7 +317,7 @@ export class Programmer {
     }
     const moved = servingChange(change);
     if (moved !== null) round.serving.push(moved);
-    alsoRetired(round.retired, this.#writer.finishSets(change));
+    this.#writer.finishSets(change, round.retired);
     this.#ranges.finish(change, round.retired.ranges);
     this.#units.set(unit.key, state);
     if (failure !== null) {

@@ -56,11 +56,10 @@ export class UnitWriter {
     }
   }
 
-  /** Publishes the sets that became empty, takes leavers out of use and makes the plan the state. */
-  finishSets({ unit, state, fresh, sets }: SetChange): Retired {
-    const retired = nothingRetired();
+  /** Publishes the sets that became empty, takes leavers out of use and makes the plan the state. Adds to `retired`. */
+  finishSets({ unit, state, fresh, sets }: SetChange, retired: Retired): void {
     state.affinitySec = unit.affinitySec;
-    if (sets === null) return retired;
+    if (sets === null) return;
     for (const set of SET_NAMES) {
       const { before, after } = sets.extents[set];
       if (!fresh && after.count === 0 && !sameWord(before, after)) this.#publish(state.serviceId, set, after);
@@ -77,7 +76,6 @@ export class UnitWriter {
     state.endpoints = sets.endpoints;
     state.backendIds = sets.backendIds;
     state.stale = 0;
-    return retired;
   }
 
   /** Undoes writeSets: the old words again, what was added out of use. */
