@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // kube-proxy's flags that are accepted and have no effect here; what was given is kept for /configz.
 
+import { isCidr } from "../config/checks.ts";
 import { float32, goFloat } from "../config/go-number.ts";
-import { isQuantity } from "../config/kube-proxy/kept.ts";
+import { formatDuration } from "../config/kube-proxy/duration.ts";
+import { isQuantity, quantityText } from "../config/kube-proxy/kept.ts";
 import {
   between,
   type Check,
@@ -18,6 +20,7 @@ import {
   notNegative,
   onOff,
   type ProxyFlag,
+  secondsOf,
 } from "./proxy-flag.ts";
 
 const quantity: Check = (value) => (isQuantity(value) ? null : `must be a quantity, as 64Ki, is "${value}"`);
@@ -42,7 +45,7 @@ const bufferSize = (format: "text" | "json"): ProxyFlag =>
     value: "QUANTITY",
     what: `lines of format ${format} are not buffered`,
     check: quantity,
-    fields: (value) => ({ kubeProxy: { logging: { options: { [format]: { infoBufferSize: value } } } } }),
+    fields: (value) => ({ kubeProxy: { logging: { options: { [format]: { infoBufferSize: quantityText(value) } } } } }),
     more: { ...logging, mayBeEmpty: false },
   });
 
@@ -67,7 +70,7 @@ export const INERT_FLAGS: readonly ProxyFlag[] = [
     value: "DURATION",
     what: "every line is written at once",
     check: duration,
-    fields: (value) => ({ kubeProxy: { logging: { flushFrequency: value } } }),
+    fields: (value) => ({ kubeProxy: { logging: { flushFrequency: formatDuration(secondsOf(value)) } } }),
     more: logging,
   }),
   splitStream("text"),
@@ -121,6 +124,8 @@ export const INERT_FLAGS: readonly ProxyFlag[] = [
     name: "ipvs-exclude-cidrs",
     value: "CIDR,…",
     what: "there is no IPVS",
+    judge: (value, { mode }) =>
+      mode === "ipvs" && !items(value).every(isCidr) ? `must be CIDRs, is "${value}"` : null,
     fields: (value) => ({ kubeProxy: { ipvs: { excludeCIDRs: items(value) } } }),
     more: list,
   }),
@@ -131,7 +136,7 @@ export const INERT_FLAGS: readonly ProxyFlag[] = [
       value: "DURATION",
       what: "there is no IPVS",
       check: duration,
-      judge: notNegative,
+      judge: (value, { mode }) => (mode === "ipvs" ? notNegative(value) : null),
       fields: (value) => ({
         kubeProxy: { ipvs: { [`${kind === "tcpfin" ? "tcpFin" : kind}Timeout`]: value } },
       }),

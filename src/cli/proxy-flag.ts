@@ -13,12 +13,13 @@ export interface ProxyFlag extends FlagSpec {
   /** Accepted, and without any effect here. */
   readonly inert?: boolean;
   /** What is wrong with a well-formed value, or null: asked only where it counts. */
-  judge?(value: string): string | null;
+  judge?(value: string, all: ConfigInput): string | null;
   /** The settings that a value asks for; `sofar` has those of the rows above. */
   fields(value: string, sofar: ConfigInput): ConfigInput;
 }
 
 export type Check = (value: string) => string | null;
+type Judge = (value: string, all: ConfigInput) => string | null;
 export type Fields = ProxyFlag["fields"];
 
 const anything: Check = () => null;
@@ -52,7 +53,7 @@ interface Row {
   readonly what: string;
   readonly value?: string;
   readonly check?: Check;
-  readonly judge?: Check;
+  readonly judge?: Judge;
   readonly fields: Fields;
   readonly more?: Partial<ProxyFlag>;
 }

@@ -140,8 +140,10 @@ const CLUSTER_FLAGS: readonly ProxyFlag[] = [
     name: "cluster-cidr",
     value: "CIDR[,CIDR]",
     what: "where pods' addresses come from",
-    judge: clusterCidrCheck,
-    fields: (value) => ({ clusterCidrs: value.split(",") }),
+    // In the other modes nobody looks at it.
+    judge: (value, { detectLocalMode }) =>
+      (detectLocalMode ?? "ClusterCIDR") === "ClusterCIDR" ? clusterCidrCheck(value) : null,
+    fields: (value) => ({ clusterCidrs: value.split(",").filter(isCidr) }),
   }),
   flag({
     name: "nodeport-addresses",

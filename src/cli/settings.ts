@@ -128,8 +128,9 @@ interface Given {
 
 /** Throws UsageError for flags that count, are well-formed, and cannot hold. */
 function judge(given: readonly Given[]): void {
+  const all = fieldsOf(given);
   const problems = given.flatMap(({ spec, value, name }) => {
-    const problem = value === "" ? null : (spec.judge?.(value) ?? null);
+    const problem = value === "" ? null : (spec.judge?.(value, all) ?? null);
     return problem === null ? [] : [`${name}: ${problem}`];
   });
   if (problems.length > 0) throw new UsageError(problems);

@@ -2,7 +2,7 @@
 // Numbers as Go reads and writes them, whose programs kube-proxy's files and flags were made for.
 
 const INTEGER = /^[+-]?(?:0[xX](?:_?[\da-fA-F])+|0[bB](?:_?[01])+|0[oO]?(?:_?[0-7])+|0|[1-9](?:_?\d)*)$/;
-const FLOAT = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const FLOAT = /^[+-]?(?:\d(?:_?\d)*\.?(?:\d(?:_?\d)*)?|\.\d(?:_?\d)*)(?:[eE][+-]?\d(?:_?\d)*)?$/;
 
 /** "42", "-0x2a", "0b101", "017", "1_000"; null for what is none. */
 export function goInteger(text: string): number | null {
@@ -14,7 +14,7 @@ export function goInteger(text: string): number | null {
 
 /** "2.5", "1e3"; null for what is none, or beyond all bounds. */
 export function goFloat(text: string): number | null {
-  const value = FLOAT.test(text) ? Number(text) : Number.NaN;
+  const value = FLOAT.test(text) ? Number(text.replaceAll("_", "")) : Number.NaN;
   return Number.isFinite(value) ? value + 0 : null;
 }
 

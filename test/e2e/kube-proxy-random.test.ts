@@ -30,13 +30,18 @@ interface Outcome {
 
 /** What differs on purpose, or by what no file that works can have. */
 const EXPLAINED: readonly ((theirs: Outcome, ours: Outcome) => boolean)[] = [
-  // A duration that is null, "" or 0 is the default here, in every field.
+  // A duration that is null, "" or 0 is the default here, in every field; and minus nothing is nothing.
   (theirs, ours) =>
-    ours.taken && /invalid duration \\?"\\?"|cannot unmarshal number into .* of type string/.test(theirs.stderr),
+    ours.taken &&
+    /invalid duration \\?"\\?"|cannot unmarshal number (?:-0 )?into .* of type (?:string|v1\.VerbosityLevel)/.test(
+      theirs.stderr,
+    ),
   // YAML that only its reader finds wrong.
   (theirs, ours) => ours.taken && /failed to decode: (?:yaml: |json: unsupported value)/.test(theirs.stderr),
   // kube-proxy finds out at its start.
   (theirs, ours) => theirs.taken && ours.stderr.includes("hostnameOverride: is only blanks"),
+  // What is empty says nothing; kube-proxy takes it for a list with an empty item.
+  (theirs, ours) => ours.taken && theirs.stderr.includes('ClusterCIDRs[0]: Invalid value: \\"\\"'),
   // It adds the default port, but not where it shall only write.
   (theirs, ours) => ours.taken && /BindAddress: Invalid value: .* must be IP:port/.test(theirs.stderr),
 ];

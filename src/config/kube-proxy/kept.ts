@@ -30,13 +30,16 @@ const flushFrequency = v.pipe(
 export const isQuantity = (text: string): boolean =>
   /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$/.test(text);
 
+/** Nothing is "0" in whatever unit. */
+export const quantityText = (text: string): string => (Number.parseFloat(text) === 0 ? "0" : text);
+
 const output = v.strictObject({
   splitStream: flag(),
   infoBufferSize: v.pipe(
     v.nullish(v.union([v.string(), v.number()]), 0),
     v.transform((value) => `${value || 0}`),
     v.check(isQuantity, "must be a quantity, as 64Ki"),
-    v.transform((value) => (Number.parseFloat(value) === 0 ? "0" : value)),
+    v.transform(quantityText),
   ),
 });
 

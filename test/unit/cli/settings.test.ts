@@ -87,6 +87,27 @@ test("values that do not count are not judged; those that do are, all at once, a
   });
 });
 
+test("what IPVS is told is looked at in its mode alone", async () => {
+  const wrong = { ipvsTcpTimeout: "-1s", ipvsExcludeCidrs: "x" };
+  expect((await loadSettings(wrong)).config.kubeProxy.ipvs).toMatchObject({ tcpTimeout: "-1s", excludeCIDRs: ["x"] });
+  await expect(loadSettings({ ...wrong, proxyMode: "ipvs" })).rejects.toMatchObject({
+    problems: ['--ipvs-exclude-cidrs: must be CIDRs, is "x"', "--ipvs-tcp-timeout: must not be negative"],
+  });
+});
+
+test("where pods' addresses come from is not looked at where pods are told otherwise", async () => {
+  const { config } = await loadSettings({ clusterCidr: "x", detectLocalMode: "NodeCIDR" });
+  expect(config).toMatchObject({ clusterCidrs: [], detectLocalMode: "NodeCIDR" });
+});
+
+test("flags of the log beside a file are written as the file's are", async () => {
+  const { config } = await loadSettings({ config: kubeProxy, logFlushFrequency: "61s", logTextInfoBufferSize: "0k" });
+  expect(config.kubeProxy.logging).toMatchObject({
+    flushFrequency: "1m1s",
+    options: { text: { infoBufferSize: "0" } },
+  });
+});
+
 test("with a file kube-proxy's settings by flags do not count, of either kind; logging does", async () => {
   for (const config of [portolan, kubeProxy]) {
     const settings = await loadSettings({ config, oomScoreAdj: "5", v: "4", vmodule: "a=1" });
