@@ -11,10 +11,11 @@ export interface StoredFrontend extends FrontendRow {
   readonly stray: Uint8Array | null;
 }
 
-/** Ids from these on were never used. */
+/** Ids and slots from these on were never used. */
 export interface UsedIds {
   readonly services: number;
   readonly backends: number;
+  readonly slots: number;
 }
 
 export interface AuditPort {

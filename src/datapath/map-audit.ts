@@ -41,8 +41,8 @@ export class MapAudit implements AuditPort {
     this.#services = new Uint32Array(parts.services.buffer);
   }
 
-  *digest({ services, backends }: UsedIds): Generator<void, string> {
-    const { frontends, names, others, slots, services: view } = this.#parts;
+  *digest({ services, backends, slots }: UsedIds): Generator<void, string> {
+    const { frontends, names, others, services: view } = this.#parts;
     const digest = new Digest();
     for (const map of [frontends, names]) {
       for (const { keys, values, count } of batches(map)) {
@@ -53,7 +53,7 @@ export class MapAudit implements AuditPort {
     for (const map of others) for (const [key, value] of map.entries()) digest.rows(key, value, 1);
     const arrays: readonly (readonly [Uint32Array, number])[] = [
       [this.#services, (services * view.elementSize) / 4],
-      [slots, slots.length],
+      [this.#parts.slots, slots],
       this.#parts.backends.words(backends),
     ];
     for (const [words, end] of arrays) {

@@ -103,10 +103,16 @@ export class ExtentAllocator {
   readonly #bins: ReadonlyArray<Set<number>> = Array.from({ length: BINS }, () => new Set<number>());
   /** All slots from here on are free; they are in no bin, and no free run ends here. */
   #rest = 0;
+  #end = 0;
   #used = 0;
 
   constructor(capacity: number) {
     this.capacity = capacity;
+  }
+
+  /** No slot from this one on was ever given out. */
+  get end(): number {
+    return this.#end;
   }
 
   /** Slots given out, slack included. */
@@ -129,6 +135,7 @@ export class ExtentAllocator {
     if (size > this.capacity - this.#rest) return -1;
     const base = this.#rest;
     this.#rest += size;
+    this.#end = Math.max(this.#end, this.#rest);
     this.#used += size;
     return base;
   }
@@ -171,6 +178,7 @@ export class ExtentAllocator {
       this.#used += size;
     }
     this.#rest = end;
+    this.#end = end;
     return refused;
   }
 

@@ -39,8 +39,8 @@ export class Audit {
     const { audit } = this.#port;
     this.#auditBits(findings);
     const { writes } = this.#port;
-    const { serviceIds, backends } = this.#picture;
-    const digest = yield* audit.digest({ services: serviceIds.end, backends: backends.end });
+    const { serviceIds, backends, slots } = this.#picture;
+    const digest = yield* audit.digest({ services: serviceIds.end, backends: backends.end, slots: slots.end });
     const clean = this.#clean;
     if (clean?.writes === writes && this.#port.writes === writes && clean.digest === digest) return;
     this.#clean = null;

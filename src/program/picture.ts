@@ -2,7 +2,7 @@
 // What the kernel has, as the programmer knows it: between two turns of the event loop the maps hold exactly this, unless
 // somebody else has written to them.
 
-import type { IdAllocator } from "./allocator.ts";
+import type { ExtentAllocator, IdAllocator } from "./allocator.ts";
 import type { BackendBook } from "./backend-book.ts";
 import type { FrontendTable } from "./frontend-table.ts";
 import type { NodeAddressWriter } from "./node-addresses.ts";
@@ -13,6 +13,7 @@ export interface Picture {
   readonly units: ReadonlyMap<string, UnitState>;
   readonly serviceIds: IdAllocator;
   readonly backendIds: IdAllocator;
+  readonly slots: ExtentAllocator;
   readonly backends: BackendBook;
   readonly table: FrontendTable;
   readonly ranges: SourceRangeWriter;

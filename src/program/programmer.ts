@@ -93,6 +93,7 @@ export class Programmer {
       units: this.#units,
       serviceIds: this.#resources.services,
       backendIds: this.#resources.backends,
+      slots: this.#resources.slots,
       backends: this.#backends,
       table: this.#table,
       ranges: this.#ranges,

@@ -58,6 +58,7 @@ describe("ExtentAllocator", () => {
             if (base < 0) continue;
             live.push({ base, count });
             mark(slots, { base, count }, 1);
+            expect(allocator.end).toBeGreaterThanOrEqual(base + extentSize(count));
           } else {
             const [run] = live.splice(which % live.length, 1);
             if (run === undefined) continue;
