@@ -51,7 +51,7 @@ export const PORTOLAN_DIFFERS: readonly Difference[] = [
     ...{ scenarios: /^slice-changes-service/, nftables: ANSWERED, other: REFUSED },
   },
   {
-    what: "an endpoint of which two slices say different hints",
+    what: "an endpoint of which two slices say different things",
     ...{ scenarios: TWO_SLICES, nftables: ANSWERED, other: ANSWERED, byChance: true },
   },
   {
