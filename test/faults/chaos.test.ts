@@ -222,11 +222,16 @@ class Scene {
   async damage(): Promise<void> {
     const { pick, watch, agents, damaged } = this;
     const [kind = "link", hand] = DAMAGES[pick(DAMAGES.length)] ?? [];
+    // With something foreign among the pins none starts, as it should be.
+    const isPin = kind.endsWith("-pin");
+    if (isPin) {
+      this.weather.calm();
+      await audited(agents);
+    }
     const began = Date.now();
     watch.close();
     hand?.(faults.bed.pins, pick);
-    // With something foreign among the pins none starts, as it should be.
-    if (pick(3) === 0 && !kind.endsWith("-pin")) {
+    if (pick(3) === 0 && !isPin) {
       await agents.end("SIGKILL");
       agents.begin();
     }
