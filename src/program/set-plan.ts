@@ -193,12 +193,14 @@ function keep(merge: Merge, state: UnitState, old: number, index: number): void 
 
 /** All ids or none. */
 function takeIds(merge: Merge, ids: IdAllocator): boolean {
-  for (const [taken, index] of merge.added.entries()) {
+  let taken = 0;
+  for (const index of merge.added) {
     const id = ids.allocate();
     if (id === 0) {
       for (const other of merge.added.slice(0, taken)) ids.release(merge.backendIds[other] ?? 0);
       return false;
     }
+    taken++;
     merge.backendIds[index] = id;
     const flags = flagsAt(merge.endpoints, index);
     for (const set of SET_NAMES) if ((flags & SETS[set]) !== 0) merge.joined[set]++;

@@ -43,8 +43,10 @@ export class UnitWriter {
     if (sets === null) return;
     const { endpoints, backendIds } = sets;
     const { serviceId } = state;
+    const backend = { endpoints, index: 0, serviceId, protocol: unit.protocol };
     for (const index of sets.added) {
-      this.#backends.write(backendIds[index] ?? 0, { endpoints, index, serviceId, protocol: unit.protocol });
+      backend.index = index;
+      this.#backends.write(backendIds[index] ?? 0, backend);
     }
     for (const { id, before, after } of sets.changed) {
       if ((after & ~before) !== 0) this.#backends.setFlags(id, before | after);
