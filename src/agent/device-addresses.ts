@@ -19,16 +19,17 @@ import type { NodeAddress } from "../program/node-addresses.ts";
  * in nftables mode the node's primary addresses; a family that the node is not known to have an address of answers on all.
  */
 export function nodePortCidrs(config: NodePortConfig, primaryAddresses: readonly string[]): readonly Cidr[] {
-  const scope = scopeOf(config);
-  if (scope[0] !== "primary") return cidrsOf(scope);
+  if (!answersOnPrimary(config)) return cidrsOf(scopeOf(config));
   return cidrsOf(primaryAddresses.map((address) => `${address}/${familyOfText(address) === 4 ? 32 : 128}`));
 }
 
+/** Do NodePorts answer on those addresses that the Node object names? */
+export const answersOnPrimary = (config: NodePortConfig): boolean => scopeOf(config)[0] === "primary";
+
 /** Do NodePorts answer on 127/8? Where no IPv4 prefix limits them, or one holds it. */
 export function answersOnLoopback(config: NodePortConfig): boolean {
-  const scope = scopeOf(config);
-  if (scope[0] === "primary") return false;
-  const cidrs = cidrsOf(scope).filter(({ family }) => family === 4);
+  if (answersOnPrimary(config)) return false;
+  const cidrs = cidrsOf(scopeOf(config)).filter(({ family }) => family === 4);
   return cidrs.length === 0 || cidrs.some((cidr) => cidrContains(cidr, LOOPBACK));
 }
 

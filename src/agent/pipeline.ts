@@ -13,7 +13,7 @@ import { DeviceAddresses } from "../node/addresses.ts";
 import { NodeError } from "../node/node-error.ts";
 import type { Source } from "../source/source.ts";
 import { Auditor } from "./audit.ts";
-import { addressTexts, cidrsOf, nodeAddresses, nodePortCidrs } from "./device-addresses.ts";
+import { addressTexts, answersOnPrimary, cidrsOf, nodeAddresses, nodePortCidrs } from "./device-addresses.ts";
 import { familyProblem } from "./families.ts";
 import { HeapTrim } from "./heap-trim.ts";
 import type { Installation } from "./installation.ts";
@@ -67,6 +67,8 @@ export class Pipeline {
   #addresses: DeviceAddresses | null = null;
   #tick: NodeJS.Timeout | null = null;
   #deviceAddresses: readonly Uint8Array[] = [];
+  /** It is known on which of them NodePorts answer: the Node has said so, or will not. */
+  #knowsNodePorts: boolean;
   #serviceCidrs: readonly string[] = [];
   readonly #stopping = new AbortController();
   #syncSec: number | null = null;
@@ -84,6 +86,7 @@ export class Pipeline {
     this.#sourceLog = new SourceLog(options.log, found);
     this.#leftovers = new Leftovers({ ...options, confirm: options.config.confirmMassDeletion });
     const { allowServiceExternalIps, externalIpsAllowed, clusterCidrs } = options.config;
+    this.#knowsNodePorts = !answersOnPrimary(options.config);
     this.#node = new NodeView({
       nodeName: options.node,
       config: options.config,
@@ -133,6 +136,10 @@ export class Pipeline {
 
   async #admit(): Promise<void> {
     await this.#opened;
+    if (!this.#knowsNodePorts) {
+      this.#knowsNodePorts = true;
+      this.#setNodeAddresses();
+    }
     await this.#leftovers.settle(this.#options.installation.programmer.units(), this.#store);
   }
 
@@ -253,6 +260,7 @@ export class Pipeline {
   }
 
   #setFacts(facts: NodeFacts): void {
+    this.#knowsNodePorts ||= facts.primaryAddresses.length > 0;
     this.#setNodeAddresses();
     this.#recompile(this.#compiler.setFacts(facts));
   }
@@ -269,7 +277,9 @@ export class Pipeline {
     this.#loop.recompile(affected === "all" ? this.#store.serviceKeys() : affected);
   }
 
+  /** Until it is known, what an earlier agent wrote stands. */
   #setNodeAddresses(): void {
+    if (!this.#knowsNodePorts) return;
     const { config, installation, servers } = this.#options;
     const answering = nodePortCidrs(config, this.#node.facts.primaryAddresses);
     installation.programmer.setNodeAddresses(nodeAddresses(this.#deviceAddresses, answering));

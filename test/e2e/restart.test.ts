@@ -2,6 +2,7 @@
 // The agent's death and return: traffic goes on without it, and a new one that finds nothing changed writes nothing.
 
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { command } from "../support/daemon.ts";
 import { Bed } from "./bed.ts";
 import { service, servicePort, slices } from "./objects.ts";
 
@@ -42,6 +43,24 @@ test("a restart with nothing changed writes nothing", async () => {
   expect(programmer.writes).toBe(0);
   expect(programmer.units).toBeGreaterThan(0);
   expect(await next.pinnedMaps()).toEqual(before);
+});
+
+test("nor does one whose NodePorts answer on the Node's own addresses, which are not known at first", async () => {
+  const config = {
+    apiVersion: "portolan.io/v1alpha1",
+    kind: "PortolanConfiguration",
+    nodePortAddresses: ["primary"],
+  };
+  await command(["ip", "address", "add", "192.0.2.77/32", "dev", "lo"], { netns: bed.node.netns });
+  await bed.agent.daemon.stop("SIGKILL");
+  await bed.startAgent({ config }).inSync();
+  const before = await bed.agent.pinnedMaps();
+  await bed.agent.daemon.stop("SIGKILL");
+  const next = bed.startAgent({ config });
+  const { programmer } = await next.inSync();
+  expect(programmer.writes).toBe(0);
+  expect(await next.pinnedMaps()).toEqual(before);
+  await command(["ip", "address", "del", "192.0.2.77/32", "dev", "lo"], { netns: bed.node.netns });
 });
 
 test("SIGTERM: dies of it and leaves the datapath in place", async () => {
