@@ -126,7 +126,9 @@ export class Bed {
     place: Place = this.host,
   ): Promise<{ agent: Daemon; line: Record<string, unknown> }> {
     const agent = this.run(flags, place);
-    const line = await agent.until("in sync", () => logLines(agent).find(({ msg }) => msg === "in sync"));
+    const inSync = () => logLines(agent).find(({ msg }) => msg === "in sync");
+    // Ten thousand Services on a busy machine take their time.
+    const line = await agent.until("in sync", inSync, 45_000);
     return { agent, line };
   }
 
