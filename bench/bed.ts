@@ -2,7 +2,16 @@
 // Where the benchmarks run: network namespaces as nodes with one pod each, a namespace that answers for every endpoint,
 // cgroups below one of our own, a bpffs and a scratch folder. Everything is named by our pid and removed by close().
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -61,6 +70,8 @@ function list(dir: string): string[] {
 
 /** Removes a cgroup and those below it; whoever is still inside keeps it. */
 function removeCgroup(dir: string): void {
+  // A run in another PID namespace may have taken it for abandoned.
+  if (!existsSync(dir)) return;
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
     if (entry.isDirectory()) removeCgroup(join(dir, entry.name));
   }
