@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // status, get and dump: the same rows from a living agent and from a dead one, and whose they are; and what is wrong.
 
-import { statSync, unlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, statSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdtempDisposable } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { AgentReport } from "../../src/agent/report.ts";
-import { eventually } from "../support/daemon.ts";
+import { command, eventually } from "../support/daemon.ts";
 import { ANSWER, Bed, call, outcome, portolan, service, slice } from "./bed.ts";
 
 let bed: Bed;
@@ -176,8 +178,12 @@ test("two capabilities are enough to read what a dead agent left", async () => {
 
 test("an agent that does not answer, pins that are gone, pins that may not be seen", async () => {
   const { agent } = await bed.synced();
-  const nobody = ["setpriv", "--reuid=65534", "--clear-groups", "--"];
-  const denied = await outcome([...nobody, portolan, "status", `--bpffs=${bed.bpffs}`, "--run-dir=/nowhere"], bed.host);
+  // The checkout may lie where nobody may look.
+  await using tree = await mkdtempDisposable(join(tmpdir(), "portolan-tree-"));
+  chmodSync(tree.path, 0o755);
+  await command(["scripts/install.sh", tree.path]);
+  const nobody = ["setpriv", "--reuid=65534", "--clear-groups", "--", join(tree.path, "bin/portolan")];
+  const denied = await outcome([...nobody, "status", `--bpffs=${bed.bpffs}`, "--run-dir=/nowhere"], bed.host);
   expect([denied.code, denied.stderr]).toEqual([
     1,
     expect.stringMatching(/^portolan: EACCES: permission denied.*: run it as root$/m),
