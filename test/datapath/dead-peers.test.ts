@@ -297,16 +297,20 @@ test("nothing is left open", async () => {
   await client.answered(["a"], 0);
   await d.begin("sock-diag").stop();
   await d.end();
-  const before = files();
   const inode = statSync("/proc/self/ns/net").ino;
-  for (const [i, way] of [...WAYS, ...WAYS].entries()) {
-    d.begin(way);
-    const sinceMs = Date.now();
-    const now = i % 2 === 0 ? "b" : "a";
-    d.program(17, now);
-    await client.answered([now], sinceMs);
-    await d.end();
-  }
-  expect(files()).toBe(before);
+  const counts = [files()];
+  // What tests before this one let go of may be collected in one round; what a round leaves open adds up in each.
+  do {
+    for (const [i, way] of [...WAYS, ...WAYS].entries()) {
+      d.begin(way);
+      const sinceMs = Date.now();
+      const now = i % 2 === 0 ? "b" : "a";
+      d.program(17, now);
+      await client.answered([now], sinceMs);
+      await d.end();
+    }
+    counts.push(files());
+  } while (counts.at(-1) !== counts.at(-2) && counts.length < 5);
+  expect(counts.at(-1), `${counts}`).toBe(counts.at(-2));
   expect(statSync("/proc/self/ns/net").ino).toBe(inode);
 });
