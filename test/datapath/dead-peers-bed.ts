@@ -16,6 +16,9 @@ import type { Actor } from "./actor.ts";
 import { BACKENDS, Bed, type Place } from "./bed.ts";
 import { SIZES } from "./hooks.ts";
 
+/** Longer than a change needs to take effect on its sockets. */
+export const SETTLE_MS = 700;
+
 export const VIP = { v4: "10.96.0.1", v6: "fd96::1" } as const;
 /** Of the endpoints; the Service's is 53. */
 export const PORT = 5353;

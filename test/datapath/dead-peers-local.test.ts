@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { frontend, makeUnit } from "../support/units.ts";
 import { BACKENDS } from "./bed.ts";
-import { DeadPeersBed, PORT, VIP } from "./dead-peers-bed.ts";
+import { DeadPeersBed, PORT, SETTLE_MS, VIP } from "./dead-peers-bed.ts";
 
 let d: DeadPeersBed;
 beforeAll(async () => {
@@ -15,9 +15,6 @@ beforeAll(async () => {
 beforeEach(() => d.set());
 afterEach(() => d.clear());
 afterAll(() => d?.close());
-
-/** Longer than a change needs to take effect on its sockets. */
-const SETTLE_MS = 700;
 
 /** Endpoints by their letters, with their flags behind: "a/cs" is elsewhere, "b/cls" here. */
 function program(letters: readonly string[], internalLocal = true): void {

@@ -14,7 +14,7 @@ import { addressBytes } from "../../src/model/address.ts";
 import { eventually } from "../support/daemon.ts";
 import { makeUnit } from "../support/units.ts";
 import { BACKENDS } from "./bed.ts";
-import { DeadPeersBed, KINDS, PORT, VIP } from "./dead-peers-bed.ts";
+import { DeadPeersBed, KINDS, PORT, SETTLE_MS, VIP } from "./dead-peers-bed.ts";
 import { SIZES } from "./hooks.ts";
 
 const ROUNDS = 20;
@@ -27,9 +27,6 @@ beforeAll(async () => {
 beforeEach(() => d.set());
 afterEach(() => d.clear());
 afterAll(() => d?.close());
-
-/** Longer than a change needs to take effect on its sockets. */
-const SETTLE_MS = 700;
 
 const WAYS = ["iterators", "sock-diag", "failing-sends"] as const;
 
