@@ -15,9 +15,9 @@ import { ownNetnsCookie } from "../node/kernel.ts";
 import type { BindGuard } from "../program/frontend-table.ts";
 import { Programmer } from "../program/programmer.ts";
 import { type Answers, ControlServer } from "./control.ts";
-import type { DeadPeers } from "./dead-peers.ts";
+import type { DeadPeers } from "./dead-peers/dead-peers.ts";
+import { openDeadPeers } from "./dead-peers/open.ts";
 import { answersOnLoopback } from "./device-addresses.ts";
-import { openDeadPeers } from "./open-dead-peers.ts";
 
 export interface InstallationOptions {
   readonly config: Config;

@@ -8,7 +8,7 @@ import { lockHolder, pinPaths, pinProblems } from "../datapath/pins.ts";
 import { attachedPrograms, probePrograms } from "../datapath/programs.ts";
 import { type CgroupChoice, findCgroup, judgeCgroup } from "../node/cgroup.ts";
 import { fileSystem, kernelRelease, OLDEST_KERNEL, ownCapabilities } from "../node/kernel.ts";
-import { deadPeersFinding } from "./dead-peer-ways.ts";
+import { deadPeerWays, describeWays } from "./dead-peers/ways.ts";
 import type { Finding } from "./finding.ts";
 import { otherProxies } from "./other-proxies.ts";
 
@@ -27,7 +27,7 @@ export function preflight(config: Config, objectFile: string | null): Preflight 
     bpffs(config.bpffs),
     ...pins(config.bpffs),
     cgroup2(cgroup, config.cgroup !== null),
-    ...(objectFile === null ? [] : [programs(objectFile), deadPeersFinding(config)]),
+    ...(objectFile === null ? [] : [programs(objectFile), deadPeers(config)]),
     ...otherProxies(cgroup !== null && isCgroup2(cgroup) ? cgroup.dir : null, {
       programs: ourPrograms(config.bpffs),
       running: agentRuns(config.bpffs),
@@ -147,6 +147,18 @@ function programs(objectFile: string): Finding {
     result: "warning",
     found: found + lacking,
     mend: "boot Linux 5.18 or newer for ECONNREFUSED at once",
+  };
+}
+
+function deadPeers(config: Config): Finding {
+  const ways = deadPeerWays(config);
+  const { reasons } = ways;
+  return {
+    check: "dead peers",
+    result: "ok",
+    found: `${describeWays(ways)}${reasons.length === 0 ? "" : ` (${reasons.join("; ")})`}`,
+    why: "a connected UDP socket does not notice by itself that its endpoint is gone",
+    mend: null,
   };
 }
 

@@ -5,7 +5,7 @@ import type { NodeFacts, Problem } from "../model/types.ts";
 import type { ProgrammerStatus } from "../program/status.ts";
 import type { SourceStatus } from "../source/source.ts";
 import type { AuditReport } from "./audit.ts";
-import type { DeadPeersStatus } from "./dead-peers.ts";
+import type { DeadPeersStatus } from "./dead-peers/dead-peers.ts";
 import type { LatencyReport } from "./latency.ts";
 import type { LoopDelayReport } from "./loop-delay.ts";
 import type { ServerAddresses } from "./servers.ts";

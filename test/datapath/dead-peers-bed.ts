@@ -4,9 +4,9 @@
 
 import { basename } from "node:path";
 import pino from "pino";
-import type { DeadPeerWay, DeadPeerWays } from "../../src/agent/dead-peer-ways.ts";
-import type { DeadPeerRun, DeadPeers } from "../../src/agent/dead-peers.ts";
-import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/open-dead-peers.ts";
+import type { DeadPeerRun, DeadPeers } from "../../src/agent/dead-peers/dead-peers.ts";
+import { type OpenDeadPeers, openDeadPeers } from "../../src/agent/dead-peers/open.ts";
+import type { DeadPeerWay, DeadPeerWays } from "../../src/agent/dead-peers/ways.ts";
 import { Maps } from "../../src/datapath/maps.ts";
 import type { Protocol } from "../../src/model/types.ts";
 import { Programmer } from "../../src/program/programmer.ts";

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfError, BpfMap, MapFlags } from "libbpf-ts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { walkNamespaces } from "../../src/agent/namespace-walk.ts";
+import { walkNamespaces } from "../../src/agent/dead-peers/namespace-walk.ts";
 import type { FlowTable as Table } from "../../src/datapath/flows.ts";
 import { FlowTable } from "../../src/datapath/flows.ts";
 import { addressBytes } from "../../src/model/address.ts";

@@ -2,9 +2,9 @@
 // DeadPeers of parts of a test's choice, on a bed.
 
 import pino from "pino";
-import { DeadPeers } from "../../src/agent/dead-peers.ts";
-import { FailingSends, HOLD_MS } from "../../src/agent/failing-sends.ts";
-import { SocketEnder } from "../../src/agent/socket-ender.ts";
+import { DeadPeers } from "../../src/agent/dead-peers/dead-peers.ts";
+import { FailingSends, HOLD_MS } from "../../src/agent/dead-peers/failing-sends.ts";
+import { SocketEnder } from "../../src/agent/dead-peers/socket-ender.ts";
 import { type Flow, type FlowQuery, FlowTable } from "../../src/datapath/flows.ts";
 import { killObject, overflowObject, quenchObject } from "../../src/datapath/object-file.ts";
 import { Quench } from "../../src/datapath/quench.ts";

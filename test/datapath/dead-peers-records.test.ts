@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, MapFlags } from "libbpf-ts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deadPeerWays } from "../../src/agent/dead-peer-ways.ts";
-import { SocketEnder } from "../../src/agent/socket-ender.ts";
+import { SocketEnder } from "../../src/agent/dead-peers/socket-ender.ts";
+import { deadPeerWays } from "../../src/agent/dead-peers/ways.ts";
 import { type Flow, FlowTable } from "../../src/datapath/flows.ts";
 import { killObject } from "../../src/datapath/object-file.ts";
 import { SocketIterators } from "../../src/datapath/socket-iterators.ts";

@@ -6,7 +6,7 @@ import { readdirSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { queryCgroup } from "libbpf-ts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { FailingSends } from "../../src/agent/failing-sends.ts";
+import { FailingSends } from "../../src/agent/dead-peers/failing-sends.ts";
 import type { Unit } from "../../src/compile/unit.ts";
 import { quenchObject } from "../../src/datapath/object-file.ts";
 import { Quench } from "../../src/datapath/quench.ts";

@@ -5,7 +5,7 @@
 import { basename } from "node:path";
 import pino from "pino";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { listSockets, RecordSweep } from "../../src/agent/record-sweep.ts";
+import { listSockets, RecordSweep } from "../../src/agent/dead-peers/record-sweep.ts";
 import { StaleRecords } from "../../src/datapath/stale-records.ts";
 import { NamespaceSearch } from "../../src/node/netns.ts";
 import { connectedSockets } from "../../src/node/sock-diag.ts";

@@ -23,6 +23,11 @@ const ALLOWED: Record<string, readonly string[]> = {
 /** The agent's rooms that the command line may enter: the composition root, and the control socket's client side. */
 const AGENT_DOORS = ["agent/agent.ts", "agent/control-client.ts", "agent/finding.ts", "agent/report.ts"];
 
+/** The agent's folders, and what each may import of the agent besides itself: never the floor above. */
+const ROOMS: Record<string, readonly string[]> = {
+  "dead-peers": [],
+};
+
 interface Import {
   readonly from: string;
   readonly specifier: string;
@@ -30,12 +35,14 @@ interface Import {
 
 const files = readdirSync(SRC, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
 const imports: Import[] = files.flatMap((from) =>
-  [...readFileSync(join(SRC, from), "utf8").matchAll(/(?:from|import\()\s*"([^"]+)"/g)].map((match) => ({
+  [...readFileSync(join(SRC, from), "utf8").matchAll(/(?:from|import\(?)\s*"([^"]+)"/g)].map((match) => ({
     from,
     specifier: match[1] ?? "",
   })),
 );
 const layerOf = (file: string): string => file.split("/")[0] ?? "";
+/** A folder of the agent; null: the floor above them, or another layer. */
+const roomOf = (file: string): string | null => /^agent\/([^/]+)\//.exec(file)?.[1] ?? null;
 const internal = imports
   .filter(({ specifier }) => specifier.startsWith("."))
   .map(({ from, specifier }) => ({ from, to: relative(SRC, resolve(SRC, dirname(from), specifier)) }));
@@ -46,6 +53,16 @@ test("imports go down the layers only", () => {
   );
   expect(wrong).toEqual([]);
   expect(files.map(layerOf).filter((layer) => !(layer in ALLOWED))).toEqual([]);
+});
+
+test("a room of the agent needs nothing of the floor above", () => {
+  const wrong = internal.filter(({ from, to }) => {
+    const room = roomOf(from);
+    if (room === null || layerOf(to) !== "agent" || roomOf(to) === room) return false;
+    return !(ROOMS[room] ?? []).includes(roomOf(to) ?? "");
+  });
+  expect(wrong).toEqual([]);
+  expect(new Set(files.map(roomOf).filter((room) => room !== null))).toEqual(new Set(Object.keys(ROOMS)));
 });
 
 test("the command line enters the agent by its doors", () => {

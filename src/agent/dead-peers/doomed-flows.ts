@@ -2,10 +2,10 @@
 // The flows of one walk over the network namespaces: which are not ended yet, and which may stay after all, since their
 // endpoint has come back meanwhile. That is asked per call and endpoint, which are few, not per flow.
 
-import type { Flow } from "../datapath/flows.ts";
-import { Turns } from "../datapath/turns.ts";
-import { formatAddress } from "../model/address.ts";
-import { PROTOCOL, type Protocol } from "../model/types.ts";
+import type { Flow } from "../../datapath/flows.ts";
+import { Turns } from "../../datapath/turns.ts";
+import { formatAddress } from "../../model/address.ts";
+import { PROTOCOL, type Protocol } from "../../model/types.ts";
 
 /** Calls looked at again before each namespace: a millisecond's. With more, each has its turn. */
 const LOOKS = 512;

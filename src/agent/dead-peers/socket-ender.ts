@@ -3,11 +3,11 @@
 // or by sock_diag. A socket is only ended while it is connected to the endpoint that its flow names.
 
 import { BpfError } from "libbpf-ts";
-import { type Flow, sameAddress } from "../datapath/flows.ts";
-import type { SocketIterators } from "../datapath/socket-iterators.ts";
-import { Turns } from "../datapath/turns.ts";
-import type { Protocol } from "../model/types.ts";
-import { connectedSockets, type DiagSocket, destroySockets } from "../node/sock-diag.ts";
+import { type Flow, sameAddress } from "../../datapath/flows.ts";
+import type { SocketIterators } from "../../datapath/socket-iterators.ts";
+import { Turns } from "../../datapath/turns.ts";
+import type { Protocol } from "../../model/types.ts";
+import { connectedSockets, type DiagSocket, destroySockets } from "../../node/sock-diag.ts";
 import { DoomedFlows } from "./doomed-flows.ts";
 import { type Walked, walkNamespaces } from "./namespace-walk.ts";
 

@@ -5,20 +5,20 @@
 
 import { BpfError, gracePeriod } from "libbpf-ts";
 import type { Logger } from "pino";
-import type { FlowTable } from "../datapath/flows.ts";
-import type { BackendRow } from "../datapath/port.ts";
-import type { GoneEndpoint } from "../datapath/quench.ts";
-import { Turns } from "../datapath/turns.ts";
-import { familyOf } from "../model/address.ts";
-import { type Family, PROTOCOL } from "../model/types.ts";
-import { anyServes, type FindOwner, isStranded, type ServingChange, StrandedFlows } from "../program/serving.ts";
-import type { UnitStatus } from "../program/status.ts";
-import type { UnitState } from "../program/unit-state.ts";
-import { type DeadPeerWays, describeWays } from "./dead-peer-ways.ts";
+import type { FlowTable } from "../../datapath/flows.ts";
+import type { BackendRow } from "../../datapath/port.ts";
+import type { GoneEndpoint } from "../../datapath/quench.ts";
+import { Turns } from "../../datapath/turns.ts";
+import { familyOf } from "../../model/address.ts";
+import { type Family, PROTOCOL } from "../../model/types.ts";
+import { anyServes, type FindOwner, isStranded, type ServingChange, StrandedFlows } from "../../program/serving.ts";
+import type { UnitStatus } from "../../program/status.ts";
+import type { UnitState } from "../../program/unit-state.ts";
 import { type FailingSends, HOLD_MS } from "./failing-sends.ts";
 import { type LostEndpoint, LostEndpoints } from "./lost-endpoints.ts";
 import type { SocketEnder } from "./socket-ender.ts";
 import { lossKey, type Tracked, TrackedFlows } from "./tracked-flows.ts";
+import { type DeadPeerWays, describeWays } from "./ways.ts";
 
 const PASS_EVERY_MS = 100;
 const AFTER_FAILURE_MS = 5_000;

@@ -3,11 +3,11 @@
 // lead whose socket is where it cannot be ended. Counts are kept as flows change, and what walks all of them does so a
 // few milliseconds at a time, since they may be very many.
 
-import { type Flow, isSameFlow } from "../datapath/flows.ts";
-import type { GoneEndpoint } from "../datapath/quench.ts";
-import { Turns } from "../datapath/turns.ts";
-import { familyOf } from "../model/address.ts";
-import { type Family, PROTOCOL } from "../model/types.ts";
+import { type Flow, isSameFlow } from "../../datapath/flows.ts";
+import type { GoneEndpoint } from "../../datapath/quench.ts";
+import { Turns } from "../../datapath/turns.ts";
+import { familyOf } from "../../model/address.ts";
+import { type Family, PROTOCOL } from "../../model/types.ts";
 import { endpointKey } from "./failing-sends.ts";
 
 /**

@@ -2,9 +2,9 @@
 // When a flow is looked for again, and what makes one that was given up on worth another look.
 
 import { beforeEach, describe, expect, test } from "vitest";
-import { lossKey, TrackedFlows } from "../../../src/agent/tracked-flows.ts";
-import type { Flow } from "../../../src/datapath/flows.ts";
-import { addressBytes } from "../../../src/model/address.ts";
+import { lossKey, TrackedFlows } from "../../../../src/agent/dead-peers/tracked-flows.ts";
+import type { Flow } from "../../../../src/datapath/flows.ts";
+import { addressBytes } from "../../../../src/model/address.ts";
 
 const flow = (change: Partial<Flow> = {}): Flow => ({
   cookie: 7n,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Endpoints that records may lead to which lie in sockets' own storage and cannot be listed.
 
-import type { BackendRow } from "../datapath/port.ts";
-import type { GoneEndpoint } from "../datapath/quench.ts";
-import { anyServes, isLost, type ServingChange } from "../program/serving.ts";
-import type { UnitState } from "../program/unit-state.ts";
+import type { BackendRow } from "../../datapath/port.ts";
+import type { GoneEndpoint } from "../../datapath/quench.ts";
+import { anyServes, isLost, type ServingChange } from "../../program/serving.ts";
+import type { UnitState } from "../../program/unit-state.ts";
 import { HOLD_MS } from "./failing-sends.ts";
 
 /** Kept in mind at the same time. */

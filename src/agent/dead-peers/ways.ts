@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // How this node can get at sockets whose endpoint is gone: what the kernel, the capabilities and the configuration allow.
 
-import type { Config } from "../config/schema.ts";
-import { killObject, overflowObject, quenchObject } from "../datapath/object-file.ts";
-import { quenchProblem } from "../datapath/quench.ts";
-import { canListOverflow, iteratorProblem } from "../datapath/socket-iterators.ts";
-import { PROTOCOL } from "../model/types.ts";
-import { ownCapabilities } from "../node/kernel.ts";
-import { seesEveryProcess } from "../node/netns.ts";
-import { sockDiagProblem } from "../node/sock-diag.ts";
-import type { Finding } from "./finding.ts";
+import type { Config } from "../../config/schema.ts";
+import { killObject, overflowObject, quenchObject } from "../../datapath/object-file.ts";
+import { quenchProblem } from "../../datapath/quench.ts";
+import { canListOverflow, iteratorProblem } from "../../datapath/socket-iterators.ts";
+import { PROTOCOL } from "../../model/types.ts";
+import { ownCapabilities } from "../../node/kernel.ts";
+import { seesEveryProcess } from "../../node/netns.ts";
+import { sockDiagProblem } from "../../node/sock-diag.ts";
 
 /**
  * "iterators" and "sock-diag" end sockets; "failing-sends" lets what they send to such an endpoint fail, for UDP and for
@@ -60,17 +59,4 @@ export function describeWays({ here, elsewhere }: DeadPeerWays): string {
   return here === elsewhere
     ? `sockets are ${DOES[here]}`
     : `sockets of the host are ${DOES[here]}, of pods ${DOES[elsewhere]}`;
-}
-
-/** A line of preflight. */
-export function deadPeersFinding(config: Pick<Config, "deadPeers">): Finding {
-  const ways = deadPeerWays(config);
-  const { reasons } = ways;
-  return {
-    check: "dead peers",
-    result: "ok",
-    found: `${describeWays(ways)}${reasons.length === 0 ? "" : ` (${reasons.join("; ")})`}`,
-    why: "a connected UDP socket does not notice by itself that its endpoint is gone",
-    mend: null,
-  };
 }

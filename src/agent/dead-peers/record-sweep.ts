@@ -3,9 +3,9 @@
 // for ever. Only where every network namespace can be looked at, since a socket that is not found is taken for gone.
 
 import type { Logger } from "pino";
-import type { Places, StaleRecords } from "../datapath/stale-records.ts";
-import { PROTOCOL } from "../model/types.ts";
-import { connectedSockets } from "../node/sock-diag.ts";
+import type { Places, StaleRecords } from "../../datapath/stale-records.ts";
+import { PROTOCOL } from "../../model/types.ts";
+import { connectedSockets } from "../../node/sock-diag.ts";
 import { walkNamespaces } from "./namespace-walk.ts";
 
 const EVERY_MS = 600_000;

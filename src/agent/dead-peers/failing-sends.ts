@@ -2,8 +2,8 @@
 // For sockets that cannot be ended: for how long what they send to their lost endpoint fails. The program that does it
 // runs for every packet of the node, so it is there no longer than needed, and for no endpoint longer than HOLD_MS.
 
-import type { GoneEndpoint, Quench } from "../datapath/quench.ts";
-import { Turns } from "../datapath/turns.ts";
+import type { GoneEndpoint, Quench } from "../../datapath/quench.ts";
+import { Turns } from "../../datapath/turns.ts";
 
 /** How long a socket may take to send once more. */
 export const HOLD_MS = 300_000;

@@ -4,20 +4,20 @@
 
 import { BpfError } from "libbpf-ts";
 import type { Logger } from "pino";
-import type { Config, MapSizes } from "../config/schema.ts";
-import { FlowTable } from "../datapath/flows.ts";
-import { killObject, overflowObject, quenchObject } from "../datapath/object-file.ts";
-import type { BackendRow } from "../datapath/port.ts";
-import type { Programs } from "../datapath/programs.ts";
-import { Quench } from "../datapath/quench.ts";
-import { OverflowList, SocketIterators } from "../datapath/socket-iterators.ts";
-import { StaleRecords } from "../datapath/stale-records.ts";
-import type { FindOwner } from "../program/serving.ts";
-import { type DeadPeerWay, type DeadPeerWays, deadPeerWays } from "./dead-peer-ways.ts";
+import type { Config, MapSizes } from "../../config/schema.ts";
+import { FlowTable } from "../../datapath/flows.ts";
+import { killObject, overflowObject, quenchObject } from "../../datapath/object-file.ts";
+import type { BackendRow } from "../../datapath/port.ts";
+import type { Programs } from "../../datapath/programs.ts";
+import { Quench } from "../../datapath/quench.ts";
+import { OverflowList, SocketIterators } from "../../datapath/socket-iterators.ts";
+import { StaleRecords } from "../../datapath/stale-records.ts";
+import type { FindOwner } from "../../program/serving.ts";
 import { DeadPeers } from "./dead-peers.ts";
 import { FailingSends, HOLD_MS } from "./failing-sends.ts";
 import { listSockets, RecordSweep } from "./record-sweep.ts";
 import { SocketEnder } from "./socket-ender.ts";
+import { type DeadPeerWay, type DeadPeerWays, deadPeerWays } from "./ways.ts";
 
 export interface DeadPeersParts {
   readonly config: Pick<Config, "deadPeers"> & { readonly mapSizes: Pick<MapSizes, "sockets"> };

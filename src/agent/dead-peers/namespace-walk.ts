@@ -4,8 +4,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfError } from "libbpf-ts";
-import { NetlinkError } from "../node/netlink.ts";
-import { NamespaceSearch } from "../node/netns.ts";
+import { NetlinkError } from "../../node/netlink.ts";
+import { NamespaceSearch } from "../../node/netns.ts";
 
 /** How long the next namespace waits for the one before. */
 const PATIENCE_MS = 100;
