@@ -11,12 +11,12 @@ import { setConntrack } from "../node/conntrack-settings.ts";
 import { ReservedPorts, reservedPortsFile } from "../node/reserved-ports.ts";
 import { ManifestSource } from "../source/manifests.ts";
 import type { Source } from "../source/source.ts";
-import type { Finding } from "./finding.ts";
 import { install } from "./installation.ts";
 import { openLog } from "./log.ts";
 import { NodePorts } from "./node-ports.ts";
 import { Pipeline } from "./pipeline.ts";
-import { preflight, refusals } from "./preflight.ts";
+import { type Finding, findingText } from "./preflight/finding.ts";
+import { preflight, refusals } from "./preflight/preflight.ts";
 import type { Servers } from "./servers.ts";
 import { sourceWatcher } from "./source-log.ts";
 import { massDeletionEvent } from "./warnings.ts";
@@ -105,10 +105,8 @@ function admit(config: Config): { readonly cgroup: string; readonly warnings: re
   const { findings, cgroup } = preflight(config, null);
   const reasons = refusals(findings, config.replacement);
   if (reasons.length > 0 || cgroup === null) throw new Refusal(reasons);
-  return { cgroup, warnings: findings.filter(({ result }) => result !== "ok").map(textOf) };
+  return { cgroup, warnings: findings.filter(({ result }) => result !== "ok").map(findingText) };
 }
-
-const textOf = ({ check, found, mend }: Finding): string => `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`;
 
 /** Throws SourceConfigError for a folder or a kubeconfig that is not there or not usable. */
 async function openSource(config: Config, around: Around): Promise<Source> {

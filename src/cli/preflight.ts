@@ -3,7 +3,7 @@
 
 import { styleText } from "node:util";
 import { checkNode } from "../agent/agent.ts";
-import type { Finding } from "../agent/finding.ts";
+import type { Finding } from "../agent/preflight/finding.ts";
 import { denialOf } from "../agent/report.ts";
 import type { Config } from "../config/schema.ts";
 import { SourceConfigError } from "../source/config-error.ts";

@@ -21,11 +21,12 @@ const ALLOWED: Record<string, readonly string[]> = {
   bin: ["cli"],
 };
 /** The agent's rooms that the command line may enter: the composition root, and the control socket's client side. */
-const AGENT_DOORS = ["agent/agent.ts", "agent/control-client.ts", "agent/finding.ts", "agent/report.ts"];
+const AGENT_DOORS = ["agent/agent.ts", "agent/control-client.ts", "agent/preflight/finding.ts", "agent/report.ts"];
 
 /** The agent's folders, and what each may import of the agent besides itself: never the floor above. */
 const ROOMS: Record<string, readonly string[]> = {
   "dead-peers": [],
+  preflight: ["dead-peers"],
 };
 
 interface Import {

@@ -8,7 +8,7 @@ import {
   legacyTables,
   PROXY_HEALTH_PORT,
   runningKubeProxies,
-} from "../node/proxies.ts";
+} from "../../node/proxies.ts";
 import type { Finding } from "./finding.ts";
 
 const TWO = "two proxies on one node answer for the same addresses, and count and refuse twice";

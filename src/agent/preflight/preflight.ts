@@ -3,13 +3,13 @@
 // same checks stand before every start.
 
 import { accessSync, constants } from "node:fs";
-import type { Config } from "../config/schema.ts";
-import { lockHolder, pinPaths, pinProblems } from "../datapath/pins.ts";
-import { attachedPrograms, probePrograms } from "../datapath/programs.ts";
-import { type CgroupChoice, findCgroup, judgeCgroup } from "../node/cgroup.ts";
-import { fileSystem, kernelRelease, OLDEST_KERNEL, ownCapabilities } from "../node/kernel.ts";
-import { deadPeerWays, describeWays } from "./dead-peers/ways.ts";
-import type { Finding } from "./finding.ts";
+import type { Config } from "../../config/schema.ts";
+import { lockHolder, pinPaths, pinProblems } from "../../datapath/pins.ts";
+import { attachedPrograms, probePrograms } from "../../datapath/programs.ts";
+import { type CgroupChoice, findCgroup, judgeCgroup } from "../../node/cgroup.ts";
+import { fileSystem, kernelRelease, OLDEST_KERNEL, ownCapabilities } from "../../node/kernel.ts";
+import { deadPeerWays, describeWays } from "../dead-peers/ways.ts";
+import { type Finding, findingText } from "./finding.ts";
 import { otherProxies } from "./other-proxies.ts";
 
 /** The findings, in the order of checking, and the cgroup that was settled on (null: none). */
@@ -41,7 +41,7 @@ export function preflight(config: Config, objectFile: string | null): Preflight 
 export function refusals(findings: readonly Finding[], replacement: Config["replacement"]): string[] {
   return findings
     .filter(({ result }) => result === "refused" || (result === "strict" && replacement === "strict"))
-    .map(({ check, found, mend }) => `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`);
+    .map(findingText);
 }
 
 function kernel(): Finding {

@@ -14,3 +14,7 @@ export interface Finding {
   /** Null where there is nothing to mend. */
   readonly mend: string | null;
 }
+
+/** A finding that is no "ok", in one line. */
+export const findingText = ({ check, found, mend }: Finding): string =>
+  `${check}: ${found}${mend === null ? "" : ` — ${mend}`}`;
