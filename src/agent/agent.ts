@@ -12,14 +12,14 @@ import { ReservedPorts, reservedPortsFile } from "../node/reserved-ports.ts";
 import { ManifestSource } from "../source/manifests.ts";
 import type { Source } from "../source/source.ts";
 import { install } from "./installation.ts";
-import { openLog } from "./log.ts";
 import { NodePorts } from "./node-ports.ts";
+import { openLog } from "./notices/log.ts";
+import { sourceWatcher } from "./notices/source-log.ts";
+import { massDeletionEvent } from "./notices/warnings.ts";
 import { Pipeline } from "./pipeline.ts";
 import { type Finding, findingText } from "./preflight/finding.ts";
 import { preflight, refusals } from "./preflight/preflight.ts";
 import type { Servers } from "./servers.ts";
-import { sourceWatcher } from "./source-log.ts";
-import { massDeletionEvent } from "./warnings.ts";
 
 export interface AgentOptions {
   readonly config: Config;

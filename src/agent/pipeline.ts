@@ -22,13 +22,13 @@ import { Leftovers } from "./leftovers.ts";
 import { LoopDelay } from "./loop-delay.ts";
 import type { NodePorts } from "./node-ports.ts";
 import { NodeView } from "./node-view.ts";
-import { Problems } from "./problems.ts";
-import { RefusalLog } from "./refusal-log.ts";
+import { Problems } from "./notices/problems.ts";
+import { RefusalLog } from "./notices/refusal-log.ts";
+import { SourceLog } from "./notices/source-log.ts";
+import { capacityEvent, problemEvent } from "./notices/warnings.ts";
 import type { AgentReport } from "./report.ts";
 import type { PipelineFigures, Servers } from "./servers.ts";
-import { SourceLog } from "./source-log.ts";
 import { SyncLoop } from "./sync-loop.ts";
-import { capacityEvent, problemEvent } from "./warnings.ts";
 
 const TICK_MS = 1_000;
 const NOTHING: UnitDelta = { upserted: [], removed: [], problems: new Map() };

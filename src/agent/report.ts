@@ -10,9 +10,6 @@ import type { LatencyReport } from "./latency.ts";
 import type { LoopDelayReport } from "./loop-delay.ts";
 import type { ServerAddresses } from "./servers.ts";
 
-/** "Unauthorized" of 401, "Forbidden" of 403. */
-export const denialOf = (status: number): string => (status === 401 ? "Unauthorized" : "Forbidden");
-
 export interface AgentReport {
   readonly pid: number;
   readonly version: string;

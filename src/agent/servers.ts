@@ -23,7 +23,7 @@ import { NodeError } from "../node/node-error.ts";
 import { EventRecorder, type Write } from "../observe/event-recorder.ts";
 import { type EventSink, type EventText, type Regarding, silent } from "../observe/events.ts";
 import { servedFamilies } from "./families.ts";
-import { setVerbosity } from "./log.ts";
+import { setVerbosity } from "./notices/log.ts";
 import { SyncWatch } from "./sync-watch.ts";
 
 export interface ServersOptions {

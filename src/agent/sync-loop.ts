@@ -17,7 +17,7 @@ import {
 } from "../model/types.ts";
 import type { Kind, SourceSink } from "../source/source.ts";
 import type { Latency } from "./latency.ts";
-import type { Problems } from "./problems.ts";
+import type { Problems } from "./notices/problems.ts";
 import type { SyncWatch } from "./sync-watch.ts";
 
 /** Services compiled in one turn. */

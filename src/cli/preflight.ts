@@ -4,8 +4,8 @@
 import { styleText } from "node:util";
 import { checkNode } from "../agent/agent.ts";
 import type { Finding } from "../agent/preflight/finding.ts";
-import { denialOf } from "../agent/report.ts";
 import type { Config } from "../config/schema.ts";
+import { denialOf } from "../source/api-error.ts";
 import { SourceConfigError } from "../source/config-error.ts";
 import { loadSettings, REPLACEMENT_FLAGS } from "./settings.ts";
 import { formatDocument, parseFormat } from "./table.ts";

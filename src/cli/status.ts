@@ -2,9 +2,10 @@
 // portolan status: is the agent alive and in sync, is the datapath in place, what is wrong.
 
 import { styleText } from "node:util";
-import { type AgentReport, denialOf } from "../agent/report.ts";
+import type { AgentReport } from "../agent/report.ts";
 import { type HookStatus, hookStatus } from "../datapath/programs.ts";
 import { readUnits } from "../program/recover.ts";
+import { denialOf } from "../source/api-error.ts";
 import { isPinned, openMaps, openView, type View } from "./pinned.ts";
 import { alignColumns, formatDocument, formatTable, parseFormat } from "./table.ts";
 import { BPFFS, type CommandSpec, EXIT, type Flags, NO_HEADERS, OUTPUT, RUN_DIR, textFlag } from "./usage.ts";

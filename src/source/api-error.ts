@@ -64,3 +64,6 @@ export class OtherClusterError extends Error {
 export class InterruptedError extends Error {
   override readonly name = "InterruptedError";
 }
+
+/** How a login is turned away: "Unauthorized" by 401, "Forbidden" by 403. */
+export const denialOf = (status: number): string => (status === 401 ? "Unauthorized" : "Forbidden");

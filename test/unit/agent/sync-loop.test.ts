@@ -5,7 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { pino } from "pino";
 import { beforeEach, expect, test } from "vitest";
 import { Latency } from "../../../src/agent/latency.ts";
-import { Problems } from "../../../src/agent/problems.ts";
+import { Problems } from "../../../src/agent/notices/problems.ts";
 import { SyncLoop } from "../../../src/agent/sync-loop.ts";
 import { SyncWatch } from "../../../src/agent/sync-watch.ts";
 import { Compiler } from "../../../src/compile/compile.ts";

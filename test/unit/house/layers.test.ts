@@ -26,6 +26,7 @@ const AGENT_DOORS = ["agent/agent.ts", "agent/control-client.ts", "agent/preflig
 /** The agent's folders, and what each may import of the agent besides itself: never the floor above. */
 const ROOMS: Record<string, readonly string[]> = {
   "dead-peers": [],
+  notices: [],
   preflight: ["dead-peers"],
 };
 

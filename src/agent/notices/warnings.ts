@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which troubles become Events, and in which words: what whoever owns a Service or a Node can do something about.
 
-import type { Problem } from "../model/types.ts";
-import type { EventText } from "../observe/events.ts";
-import type { PendingUnit } from "../program/status.ts";
+import type { Problem } from "../../model/types.ts";
+import type { EventText } from "../../observe/events.ts";
+import type { PendingUnit } from "../../program/status.ts";
 
 /** Null: it is told by the log and by `status` alone. */
 export function problemEvent(node: string, problem: Problem): EventText | null {

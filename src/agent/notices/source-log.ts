@@ -3,9 +3,9 @@
 // between; what it held back; and what it had missed.
 
 import type { Logger } from "pino";
-import type { MassDeletionNotice, ReflectorWatcher } from "../source/reflector.ts";
-import type { SourceStatus } from "../source/source.ts";
-import { denialOf } from "./report.ts";
+import { denialOf } from "../../source/api-error.ts";
+import type { MassDeletionNotice, ReflectorWatcher } from "../../source/reflector.ts";
+import type { SourceStatus } from "../../source/source.ts";
 
 /** Names said in one line of the log. */
 const MAX_NAMED = 10;

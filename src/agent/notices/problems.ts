@@ -2,7 +2,7 @@
 // What is wrong now, by subject: what the source rejected and what compile refused. Each is logged when it appears.
 
 import type { Logger } from "pino";
-import type { Problem, ServiceKey } from "../model/types.ts";
+import type { Problem, ServiceKey } from "../../model/types.ts";
 
 export class Problems {
   readonly #log: Logger;

@@ -2,7 +2,7 @@
 // Which refusals of the programmer are news? A unit that cannot be programmed is tried again with every change, and would
 // fill the log.
 
-import type { PendingUnit } from "../program/status.ts";
+import type { PendingUnit } from "../../program/status.ts";
 
 export class RefusalLog {
   readonly #told = new Map<string, string>();

@@ -2,8 +2,8 @@
 // A refusal is told once for each reason, until nothing is pending.
 
 import { expect, test } from "vitest";
-import { RefusalLog } from "../../../src/agent/refusal-log.ts";
-import type { PendingUnit } from "../../../src/program/status.ts";
+import { RefusalLog } from "../../../../src/agent/notices/refusal-log.ts";
+import type { PendingUnit } from "../../../../src/program/status.ts";
 
 const refused = (key: string, reason: string): PendingUnit => {
   return { key, name: key, action: "program", reason, capacity: true, sinceMs: 0 };

@@ -3,8 +3,8 @@
 
 import { pino } from "pino";
 import { expect, test } from "vitest";
-import { klogLine } from "../../../src/agent/klog-line.ts";
-import { setVerbosity } from "../../../src/agent/log.ts";
+import { klogLine } from "../../../../src/agent/notices/klog-line.ts";
+import { setVerbosity } from "../../../../src/agent/notices/log.ts";
 
 const at = (level: string): string =>
   JSON.stringify({ level, time: "2026-11-22T07:16:05.042Z", msg: "in sync", services: 3 });

@@ -2,8 +2,8 @@
 
 import type { Logger } from "pino";
 import { expect, test } from "vitest";
-import { SourceLog, sourceWatcher } from "../../../src/agent/source-log.ts";
-import type { SourceStatus } from "../../../src/source/source.ts";
+import { SourceLog, sourceWatcher } from "../../../../src/agent/notices/source-log.ts";
+import type { SourceStatus } from "../../../../src/source/source.ts";
 
 interface Line {
   readonly level: string;

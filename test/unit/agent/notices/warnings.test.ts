@@ -2,8 +2,8 @@
 // The Events that are portolan's own: which troubles have one, on which object, and what it says.
 
 import { expect, test } from "vitest";
-import { capacityEvent, massDeletionEvent, problemEvent } from "../../../src/agent/warnings.ts";
-import type { Problem } from "../../../src/model/types.ts";
+import { capacityEvent, massDeletionEvent, problemEvent } from "../../../../src/agent/notices/warnings.ts";
+import type { Problem } from "../../../../src/model/types.ts";
 
 const conflict: Problem = {
   kind: "Service",

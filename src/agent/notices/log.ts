@@ -3,8 +3,8 @@
 
 import { isatty } from "node:tty";
 import { type Logger, pino } from "pino";
-import { logLevelOf } from "../config/kube-proxy/verbosity.ts";
-import type { Config } from "../config/schema.ts";
+import { logLevelOf } from "../../config/kube-proxy/verbosity.ts";
+import type { Config } from "../../config/schema.ts";
 import { klogLine } from "./klog-line.ts";
 
 const STDOUT = 1;
