@@ -17,7 +17,7 @@ import { Programmer } from "../program/programmer.ts";
 import { type Answers, ControlServer } from "./control.ts";
 import type { DeadPeers } from "./dead-peers/dead-peers.ts";
 import { openDeadPeers } from "./dead-peers/open.ts";
-import { answersOnLoopback } from "./device-addresses.ts";
+import { answersOnLoopback } from "./own-node/device-addresses.ts";
 
 export interface InstallationOptions {
   readonly config: Config;

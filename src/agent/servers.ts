@@ -22,8 +22,8 @@ import type { Family, Node, ServiceKey } from "../model/types.ts";
 import { NodeError } from "../node/node-error.ts";
 import { EventRecorder, type Write } from "../observe/event-recorder.ts";
 import { type EventSink, type EventText, type Regarding, silent } from "../observe/events.ts";
-import { servedFamilies } from "./families.ts";
 import { setVerbosity } from "./notices/log.ts";
+import { servedFamilies } from "./own-node/families.ts";
 import { SyncWatch } from "./sync-watch.ts";
 
 export interface ServersOptions {

@@ -27,6 +27,7 @@ const AGENT_DOORS = ["agent/agent.ts", "agent/control-client.ts", "agent/preflig
 const ROOMS: Record<string, readonly string[]> = {
   "dead-peers": [],
   notices: [],
+  "own-node": [],
   preflight: ["dead-peers"],
 };
 

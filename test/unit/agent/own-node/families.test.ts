@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { familyProblem, servedFamilies } from "../../../src/agent/families.ts";
-import type { NodeFacts } from "../../../src/model/types.ts";
+import { familyProblem, servedFamilies } from "../../../../src/agent/own-node/families.ts";
+import type { NodeFacts } from "../../../../src/model/types.ts";
 
 test("IPv6 is served where the kernel has it and it is not switched off", () => {
   const root = mkdtempSync(join(tmpdir(), "portolan-families-"));

@@ -4,11 +4,11 @@
 
 import { setTimeout as after } from "node:timers/promises";
 import type { Logger } from "pino";
-import type { Config } from "../config/schema.ts";
-import { sameItems, sameNode } from "../model/equal.ts";
-import { nodeFacts } from "../model/node.ts";
-import type { Node, NodeFacts } from "../model/types.ts";
-import { NodeError } from "../node/node-error.ts";
+import type { Config } from "../../config/schema.ts";
+import { sameItems, sameNode } from "../../model/equal.ts";
+import { nodeFacts } from "../../model/node.ts";
+import type { Node, NodeFacts } from "../../model/types.ts";
+import { NodeError } from "../../node/node-error.ts";
 
 const WAIT_MS = { address: 30_000, podCidrs: 300_000 };
 /** A Node that takes longer to come is told to be waited for. */

@@ -2,10 +2,10 @@
 // NodePorts in use: reserved against ephemeral use, guarded against bind(), and reported where a process holds one.
 
 import type { Logger } from "pino";
-import type { FrontendRole, UnitDelta } from "../compile/unit.ts";
-import { PROTOCOL_NAME, type Protocol } from "../model/types.ts";
-import { listeners } from "../node/listeners.ts";
-import type { ReservedPorts } from "../node/reserved-ports.ts";
+import type { FrontendRole, UnitDelta } from "../../compile/unit.ts";
+import { PROTOCOL_NAME, type Protocol } from "../../model/types.ts";
+import { listeners } from "../../node/listeners.ts";
+import type { ReservedPorts } from "../../node/reserved-ports.ts";
 
 interface NodePort {
   readonly protocol: Protocol;

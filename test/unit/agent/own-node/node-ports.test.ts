@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { NodePorts } from "../../../src/agent/node-ports.ts";
-import type { Unit, UnitDelta } from "../../../src/compile/unit.ts";
-import { PROTOCOL, PROTOCOL_NAME, type Protocol } from "../../../src/model/types.ts";
-import { ReservedPorts } from "../../../src/node/reserved-ports.ts";
+import { NodePorts } from "../../../../src/agent/own-node/node-ports.ts";
+import type { Unit, UnitDelta } from "../../../../src/compile/unit.ts";
+import { PROTOCOL, PROTOCOL_NAME, type Protocol } from "../../../../src/model/types.ts";
+import { ReservedPorts } from "../../../../src/node/reserved-ports.ts";
 
 let dir: string;
 beforeEach(() => {

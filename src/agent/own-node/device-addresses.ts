@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the node's addresses mean: on which of them NodePorts answer, and which ClusterIPs are left to a device.
 
-import type { Config } from "../config/schema.ts";
-import { NODE_ADDR } from "../datapath/layout.ts";
+import type { Config } from "../../config/schema.ts";
+import { NODE_ADDR } from "../../datapath/layout.ts";
 import {
   addressBytes,
   type Cidr,
@@ -11,8 +11,8 @@ import {
   familyOfText,
   formatAddress,
   parseCidr,
-} from "../model/address.ts";
-import type { NodeAddress } from "../program/node-addresses.ts";
+} from "../../model/address.ts";
+import type { NodeAddress } from "../../program/node-addresses.ts";
 
 /**
  * On which addresses NodePorts answer, as prefixes; [] for all. What is not configured is kube-proxy's default: all, and

@@ -2,9 +2,9 @@
 // Which address families this node serves, and whether that goes together with what it was told of the pods' networks.
 
 import { existsSync, readFileSync } from "node:fs";
-import type { Config } from "../config/schema.ts";
-import { familyOfText } from "../model/address.ts";
-import type { Family, NodeFacts } from "../model/types.ts";
+import type { Config } from "../../config/schema.ts";
+import { familyOfText } from "../../model/address.ts";
+import type { Family, NodeFacts } from "../../model/types.ts";
 
 /** A kernel without IPv6, or one where it is switched off, has one family. `root`: where /proc is. */
 export function servedFamilies(root = "/proc"): readonly Family[] {

@@ -3,9 +3,9 @@
 
 import type { Logger } from "pino";
 import { describe, expect, test } from "vitest";
-import { NodeView, type NodeViewOptions } from "../../../src/agent/node-view.ts";
-import type { Node, NodeFacts } from "../../../src/model/types.ts";
-import { NodeError } from "../../../src/node/node-error.ts";
+import { NodeView, type NodeViewOptions } from "../../../../src/agent/own-node/node-view.ts";
+import type { Node, NodeFacts } from "../../../../src/model/types.ts";
+import { NodeError } from "../../../../src/node/node-error.ts";
 
 function node(change: Partial<Node> = {}): Node {
   return {

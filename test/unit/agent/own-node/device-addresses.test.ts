@@ -2,10 +2,10 @@
 // On which addresses NodePorts answer.
 
 import { describe, expect, test } from "vitest";
-import { answersOnLoopback, nodeAddresses, nodePortCidrs } from "../../../src/agent/device-addresses.ts";
-import type { Config } from "../../../src/config/schema.ts";
-import { NODE_ADDR } from "../../../src/datapath/layout.ts";
-import { addressBytes, formatAddress } from "../../../src/model/address.ts";
+import { answersOnLoopback, nodeAddresses, nodePortCidrs } from "../../../../src/agent/own-node/device-addresses.ts";
+import type { Config } from "../../../../src/config/schema.ts";
+import { NODE_ADDR } from "../../../../src/datapath/layout.ts";
+import { addressBytes, formatAddress } from "../../../../src/model/address.ts";
 
 type NodePortConfig = Pick<Config, "nodePortAddresses" | "mode">;
 const DEVICES = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "fd00::1", "fd00::2"];
