@@ -22,6 +22,7 @@ export interface SeenRequest {
   readonly kind: "list" | "names" | "one" | "watch" | "watch-list";
   readonly query: URLSearchParams;
   readonly authorization: string | undefined;
+  /** By the server's clock. */
   readonly atMs: number;
 }
 
@@ -79,6 +80,8 @@ export class FaultApiServer {
   pageSize = 0;
   /** Every answer begins so much later. */
   delayMs = 0;
+  /** What tells when a request came. */
+  clock: { now(): number } = performance;
   /** Connections are reset as they come. */
   refusing = false;
   /** The only token that is let in; null: any. */
@@ -259,7 +262,7 @@ export class FaultApiServer {
       kind: url.pathname === ONE ? "one" : kindOf(query, request.headers.accept ?? ""),
       query,
       authorization: request.headers.authorization,
-      atMs: performance.now(),
+      atMs: this.clock.now(),
     };
     this.requests.push(seen);
     if (this.intercept?.(seen, response)) return;

@@ -52,7 +52,7 @@ export class RecordingSink implements SourceSink {
   }
 
   /** Waits for the condition; fails with the log when it does not come true in time. */
-  async until(condition: () => boolean, timeoutMs = 15_000): Promise<void> {
+  async until(condition: () => boolean, timeoutMs = 60_000): Promise<void> {
     const end = performance.now() + timeoutMs;
     while (!condition()) {
       if (performance.now() > end)

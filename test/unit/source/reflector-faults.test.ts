@@ -5,8 +5,7 @@
 import { expect, test } from "vitest";
 import { errorLine, FaultApiServer, sendStatus } from "../../support/api-server.ts";
 import { service } from "./objects.ts";
-import { FACTOR, fill, reflectorWorld } from "./reflector-world.ts";
-import { ScaledClock } from "./scaled-clock.ts";
+import { fill, reflectorWorld } from "./reflector-world.ts";
 
 const world = reflectorWorld();
 
@@ -68,7 +67,7 @@ test("429 with Retry-After is waited out", async () => {
   await world.startSynced();
   const [first, second] = world.server.requests
     .filter(({ resource }) => resource === "services")
-    .map(({ atMs }) => atMs * FACTOR);
+    .map(({ atMs }) => atMs);
   expect((second ?? 0) - (first ?? 0)).toBeGreaterThan(7_000);
   expect((second ?? 0) - (first ?? 0)).toBeLessThan(14_000);
 });
@@ -147,7 +146,7 @@ test("a line of more than 8 MiB: dropped, the connection too, without keeping it
 test("a watch that falls silent is found within 90 s and resumed", async () => {
   await world.startSynced();
   let frozen = 0;
-  const startMs = performance.now();
+  const startMs = world.clock.now();
   world.server.intercept = ({ kind, resource }, response) => {
     if (kind !== "watch" || resource !== "services" || frozen++ > 0) return false;
     response.writeHead(200);
@@ -159,7 +158,7 @@ test("a watch that falls silent is found within 90 s and resumed", async () => {
   world.server.put("services", service("late", "10.96.0.9"));
   await world.sink.until(() => world.sink.services.has("shop/late"));
   expect(world.counter("idle_timeouts")).toBeGreaterThanOrEqual(1);
-  expect((performance.now() - startMs) * FACTOR).toBeLessThan(90_000);
+  expect(world.clock.now() - startMs).toBeLessThan(90_000);
   expect(world.deletions).toEqual([]);
 });
 
@@ -177,7 +176,7 @@ test("watches that end cleanly at once, again and again: not hammered, and event
   const ends: number[] = [];
   world.server.intercept = ({ kind, resource, atMs }, response) => {
     if (kind !== "watch" || resource !== "services") return false;
-    ends.push(atMs * FACTOR);
+    ends.push(atMs);
     response.end();
     return true;
   };
@@ -197,7 +196,7 @@ test("the API server away: says so, waits, and goes on when it is back; what was
   await world.server.stop();
   await world.sink.until(() => started.status().state === "disconnected");
   await world.sink.until(() => (started.status().reason ?? "").includes("connection refused"));
-  await new Promise((resolve) => setTimeout(resolve, 200_000 / FACTOR));
+  await world.clock.pass(200_000);
   const waits = world.clock.waits.filter((ms) => ms >= 30_000 && ms < 60_000);
   expect(waits.length).toBeGreaterThan(0);
   expect(world.sink.services.size).toBe(2);
@@ -212,27 +211,28 @@ test("the API server away: says so, waits, and goes on when it is back; what was
 });
 
 test("half an hour away: at most a request every twenty seconds of each reflector, and back within a minute", async () => {
-  const factor = 500;
-  world.clock = new ScaledClock(factor, Math.random);
+  world.setClock(500, Math.random);
   const { port } = world.server;
   const started = await world.startSynced();
   await world.server.stop();
   await world.sink.until(() => world.counter("unreachable") > 0);
   const before = world.counter("unreachable");
-  await new Promise((resolve) => setTimeout(resolve, 1_800_000 / factor));
+  await world.clock.pass(1_800_000);
   const perSecond = (world.counter("unreachable") - before) / 1_800 / 2;
   console.log(`30 min away: ${perSecond.toFixed(4)} requests a second and reflector (bar 0.05)`);
   expect(perSecond).toBeLessThanOrEqual(0.05);
   expect(world.sink.services.size).toBe(2);
   world.server = await FaultApiServer.start({ port, version: 1_000 });
   fill(world.server);
+  // The last six of the sixty seconds are for answers: let them have the time.
+  world.clock.factor = 25;
   const backMs = world.clock.now();
   await world.sink.until(() => started.status().state === "synced");
   const seconds = (world.clock.now() - backMs) / 1_000;
   console.log(`back after ${seconds.toFixed(1)} s (bar 60)`);
   expect(seconds).toBeLessThanOrEqual(60);
   expect(world.deletions).toEqual([]);
-}, 20_000);
+});
 
 test("away from the start: starting, with the reason, until it comes", async () => {
   const { port } = world.server;
@@ -271,7 +271,7 @@ test("two servers, the one in use dies: the other goes on from the same version"
 });
 
 test("1,000 reconnects leave no socket, no timer and no relist behind", async () => {
-  world.clock = new ScaledClock(FACTOR, () => 0);
+  world.setClock(undefined, () => 0);
   await world.startSynced();
   const sockets = world.server.openSockets;
   let left = 1000;
@@ -284,12 +284,12 @@ test("1,000 reconnects leave no socket, no timer and no relist behind", async ()
   };
   const pending = world.clock.pending;
   world.server.endWatches("services");
-  await world.sink.until(() => left <= 0 && world.server.openWatches === 2, 60_000);
+  await world.sink.until(() => left <= 0 && world.server.openWatches === 2, 240_000);
   expect(Math.abs(world.server.openSockets - sockets)).toBeLessThanOrEqual(2);
   expect(Math.abs(world.clock.pending - pending)).toBeLessThanOrEqual(2);
   expect(world.server.connections).toBeLessThan(12);
   expect(world.server.count("watch-list")).toBe(2);
-}, 90_000);
+}, 300_000);
 
 test("a connection that the server closed while idle: asked once more, at once, on a new one", async () => {
   world.server.watchList = "refused";

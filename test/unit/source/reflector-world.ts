@@ -12,7 +12,7 @@ import { RecordingSink } from "./recording-sink.ts";
 import { ScaledClock } from "./scaled-clock.ts";
 
 /** Time runs so many times faster than on the wall. */
-export const FACTOR = 50;
+const FACTOR = 50;
 
 export class ReflectorWorld {
   server!: FaultApiServer;
@@ -27,8 +27,14 @@ export class ReflectorWorld {
     this.server = await FaultApiServer.start();
     fill(this.server);
     this.sink = new RecordingSink();
-    this.clock = new ScaledClock(FACTOR);
+    this.setClock(FACTOR);
     this.source = null;
+  }
+
+  /** Another pace, or another chance; before the source is started. */
+  setClock(factor = FACTOR, random?: () => number): void {
+    this.clock = new ScaledClock(factor, random);
+    this.server.clock = this.clock;
   }
 
   async close(): Promise<void> {

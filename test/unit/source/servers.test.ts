@@ -20,6 +20,7 @@ let authority: CertificateAuthority;
 const issued = new Map<string, ServerTls>();
 let directory: string;
 let source: KubernetesSource | null = null;
+let clock: ScaledClock;
 const servers: FaultApiServer[] = [];
 
 beforeAll(() => {
@@ -32,6 +33,7 @@ beforeAll(() => {
 afterAll(() => rmSync(certificates, { recursive: true, force: true }));
 
 beforeEach(() => {
+  clock = new ScaledClock(50);
   directory = mkdtempSync(join(tmpdir(), `portolan-servers-${process.pid}-`));
 });
 
@@ -64,7 +66,7 @@ async function load(
     kubeconfig: kubeconfig(directory, configured, { cluster: { "certificate-authority-data": ca(), ...cluster } }),
     servers: explicit,
     stateDir: join(directory, "state"),
-    clock: new ScaledClock(20),
+    clock,
   });
   source.start(sink);
   return sink;
@@ -193,7 +195,7 @@ test("token and CA rotate in the middle of a watch: the next request uses the ne
     user: { tokenFile: "token" },
     cluster: { "certificate-authority": "ca.crt" },
   });
-  source = await KubernetesSource.load({ kubeconfig: path, servers: [], stateDir: null, clock: new ScaledClock(20) });
+  source = await KubernetesSource.load({ kubeconfig: path, servers: [], stateDir: null, clock });
   source.start(sink);
   await sink.until(() => sink.completed && server.openWatches === 2);
   const connections = server.connections;
@@ -220,7 +222,7 @@ test("many requests, one connection each kind", async () => {
   await sink.until(() => sink.completed && server.openWatches === 2);
   for (let round = 1; round <= 20; round++) {
     // A watch that lived a second is followed by the next at once.
-    await new Promise((resolve) => setTimeout(resolve, 55));
+    await clock.pass(3_000);
     server.endWatches();
     await sink.until(() => server.count("watch") >= 2 * round && server.openWatches === 2);
   }
