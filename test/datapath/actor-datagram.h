@@ -56,7 +56,7 @@ static void receive(int by_message)
 	struct iovec data = {text, sizeof(text) - 1};
 	struct msghdr message = {
 	    .msg_name = &address, .msg_namelen = size, .msg_iov = &data, .msg_iovlen = 1};
-	ssize_t got = wait_for(*fd_of(1), POLLIN);
+	ssize_t got = wait_for(*fd_of(1), POLLIN, 2);
 
 	if (!got)
 		got = by_message

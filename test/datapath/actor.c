@@ -3,7 +3,8 @@
  * A process with sockets, told by lines on stdin what to do. Each line gets one
  * line back: "ok", "ok VALUE…", or the name of the errno. Sockets are named by a
  * small number; an address with a colon is an AF_INET6 sockaddr.
- * Every wait ends after two seconds (ETIMEDOUT), the process with its parent.
+ * A wait ends after the milliseconds that the line names last, or after very
+ * many (ETIMEDOUT); the process ends with its parent.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,7 +24,8 @@
 
 #define MAX_SOCKETS 4096
 #define MAX_WORDS   8
-#define WAIT_MS	    2000
+#define PATIENCE_MS 30000
+#define MAX_SERVED  512
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -90,12 +92,12 @@ static const char *text_of(const union any_address *address)
 	return text;
 }
 
-/* Waits for an event; -1 with ETIMEDOUT. */
-static int wait_for(int fd, short event)
+/* Waits for an event, as long as that word says; -1 with ETIMEDOUT. */
+static int wait_for(int fd, short event, int word)
 {
 	struct pollfd poller = {.fd = fd, .events = event};
 
-	if (poll(&poller, 1, WAIT_MS) > 0)
+	if (poll(&poller, 1, words[word] ? atoi(words[word]) : PATIENCE_MS) > 0)
 		return 0;
 	errno = ETIMEDOUT;
 	return -1;
@@ -151,7 +153,7 @@ static void connect_finish(void)
 	int fd = *fd_of(1), error = 0;
 	socklen_t size = sizeof(error);
 
-	if (wait_for(fd, POLLOUT) < 0)
+	if (wait_for(fd, POLLOUT, 2) < 0)
 		return outcome(-1);
 	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
@@ -169,7 +171,7 @@ static void disconnect(void)
 static void read_text(void)
 {
 	char text[256];
-	ssize_t got = wait_for(*fd_of(1), POLLIN);
+	ssize_t got = wait_for(*fd_of(1), POLLIN, 2);
 
 	if (!got)
 		got = read(*fd_of(1), text, sizeof(text) - 1);
@@ -208,7 +210,7 @@ static void wait_for_errors(void)
 	int first = atoi(words[1]), last = atoi(words[2]);
 
 	for (int n = first; n <= last; n++)
-		if (wait_for(fds[n], POLLERR) < 0)
+		if (wait_for(fds[n], POLLERR, 3) < 0)
 			return outcome(-1);
 	ok();
 }
@@ -238,7 +240,7 @@ static void pass(void)
 
 static void take_on(void)
 {
-	*fd_of(2) = wait_for(*fd_of(1), POLLIN) < 0 ? -1 : accept(*fd_of(1), NULL, NULL);
+	*fd_of(2) = wait_for(*fd_of(1), POLLIN, 3) < 0 ? -1 : accept(*fd_of(1), NULL, NULL);
 	outcome(*fd_of(2));
 }
 
@@ -258,15 +260,19 @@ static void serve_udp(int fd, const char *tag)
 	}
 }
 
-/* Greets each connection with the tag and leaves it open. */
+/* Greets each connection with the tag and leaves it open, until very many more have come. */
 static void serve_tcp(int fd, const char *tag)
 {
-	listen(fd, 1024);
-	for (;;) {
-		int peer = accept(fd, NULL, NULL);
+	int peers[MAX_SERVED];
 
-		if (peer >= 0 && write(peer, tag, strlen(tag)) < 0)
-			close(peer);
+	memset(peers, -1, sizeof(peers));
+	for (int n = 0;; n = (n + 1) % MAX_SERVED) {
+		close(peers[n]);
+		peers[n] = accept(fd, NULL, NULL);
+		if (write(peers[n], tag, strlen(tag)) < 0) {
+			close(peers[n]);
+			peers[n] = -1;
+		}
 	}
 }
 

@@ -20,6 +20,12 @@ export const BACKENDS = {
   v6: ["fd09:1::1", "fd09:1::2", "fd09:1::3"],
 } as const;
 
+/** How long an actor waits for an answer that is not to come. */
+export const SILENCE_MS = 1_500;
+
+/** Of expect.poll(), for what comes sooner or later. */
+export const PATIENTLY = { timeout: 30_000 } as const;
+
 /** The host knows that there is no way there. */
 export const UNREACHABLE = "10.9.2.1";
 
@@ -97,10 +103,14 @@ export class Bed {
 
   /** The records in pt_sockets, those in sockets' own storage not among them. */
   records(): Decoded[] {
-    const count = this.object.map("pt_sockets").info.maxEntries;
+    using view = this.object.map("pt_sockets").mmap();
     const codec = this.table.codec("socket_record");
-    const records = Array.from({ length: count }, (_, slot) => codec.decode(this.table.get("pt_sockets", slot)));
-    return records.filter((record) => record.bigint("cookie") !== 0n);
+    const cookies = new BigUint64Array(view.buffer);
+    const records: Decoded[] = [];
+    for (let at = 0; at < view.buffer.byteLength; at += view.elementSize) {
+      if (cookies[at / 8] !== 0n) records.push(codec.decode(new Uint8Array(view.buffer, at, view.elementSize).slice()));
+    }
+    return records;
   }
 
   /** Every row of a hash map as bytes. */

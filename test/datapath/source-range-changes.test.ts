@@ -2,6 +2,7 @@
 // Source ranges that change under callers: who is in the old ranges and in the new ones is never turned away, who is in
 // neither never let in. The agent's own writing, and processes that connect all the while.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Maps } from "../../src/datapath/maps.ts";
 import { Programmer } from "../../src/program/programmer.ts";
@@ -50,51 +51,52 @@ function callOften(actor: Actor, source: string): Promise<unknown> {
   return Promise.all(Array.from({ length: CALLS * lines.length }, (_, i) => actor.ask(lines[i % lines.length] ?? "")));
 }
 
-/** Calls from the address while `change` is carried out again and again; how many were let in and turned away. */
-async function callWhile(source: string, change: (n: number) => unknown): Promise<{ in: number; away: number }> {
+/** Calls from the address while `change` is carried out very many times; how many calls, let in, turned away. */
+async function callWhile(source: string, change: (n: number) => unknown) {
   const actor = bed.actor("host");
   const before = bed.table.stats();
   let changes = 0;
-  for (let round = 0; round < ROUNDS; round++) {
+  let rounds = 0;
+  for (; rounds < ROUNDS || changes <= 5 * ROUNDS; rounds++) {
     let calling = true;
     const calls = callOften(actor, source).finally(() => {
       calling = false;
     });
     while (calling) {
-      change(changes++);
+      await change(changes++);
       await new Promise((resolve) => setImmediate(resolve));
     }
     await calls;
   }
-  expect(changes).toBeGreaterThan(5 * ROUNDS);
   await programmer.settled();
   const after = bed.table.stats();
   const count = (reason: string): number => (after[reason] ?? 0) - (before[reason] ?? 0);
-  return { in: count("CONNECT"), away: count("SOURCE_OUTSIDE") };
+  return { calls: rounds * CALLS, in: count("CONNECT"), away: count("SOURCE_OUTSIDE") };
 }
 
 test("who stays admitted is never turned away, not even when the ranges go or come", async () => {
   const steps = [...RANGES, null];
   program(null);
   const counts = await callWhile(INSIDE, (n) => program(steps[n % steps.length] ?? null));
-  expect(counts).toEqual({ in: CALLS * ROUNDS, away: 0 });
-}, 60_000);
+  expect(counts).toEqual({ ...counts, in: counts.calls, away: 0 });
+}, 120_000);
 
 test("who stays outside is never let in", async () => {
   program(RANGES[0] ?? []);
   const counts = await callWhile(OUTSIDE, (n) => program(RANGES[n % RANGES.length] ?? []));
-  expect(counts).toEqual({ in: 0, away: CALLS * ROUNDS });
-}, 60_000);
+  expect(counts).toEqual({ ...counts, in: 0, away: counts.calls });
+}, 120_000);
 
 test("twin: ranges that go before others come turn callers away", async () => {
   program(RANGES[0] ?? []);
   await programmer.settled();
   const [range] = [...maps.sourceRanges()];
   if (range === undefined) throw new Error("no range");
-  const counts = await callWhile(INSIDE, () => {
+  const counts = await callWhile(INSIDE, async () => {
     maps.deleteSourceRange(range);
-    bed.table.stats(); // some system calls, as the agent makes them
+    // A caller gets the processor meanwhile, also where there is but one.
+    await sleep(1);
     maps.putSourceRange(range);
   });
   expect(counts.away).toBeGreaterThan(0);
-}, 60_000);
+}, 120_000);

@@ -140,6 +140,12 @@ export class Table {
     this.#map("pt_services").set(index(service.id), this.codec("service").encode({ cluster, local, affinity_sec }));
   }
 
+  /** For how long a client keeps its endpoint from its next connection on. */
+  setAffinity(service: Service, affinitySec: number): void {
+    const row = this.codec("service").decode(this.get("pt_services", service.id));
+    this.setService(service, { cluster: row.bigint("cluster"), local: row.bigint("local"), affinitySec });
+  }
+
   /** The cluster extent becomes these of the service's endpoints, by index; none: `algorithm` says what then. */
   setCluster(service: Service, endpoints: readonly number[], algorithm: number = ALGORITHM.random): void {
     const row = this.codec("service").decode(this.get("pt_services", service.id));
