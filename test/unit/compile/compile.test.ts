@@ -2,7 +2,6 @@
 // The compiler's memory: whatever the history, it holds what a compile from nothing would give, tells exactly what
 // changed, and looks at nothing that a change does not concern.
 
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Compiler } from "../../../src/compile/compile.ts";
 import type { CompileOptions } from "../../../src/compile/frontends.ts";
@@ -10,6 +9,7 @@ import type { Unit } from "../../../src/compile/unit.ts";
 import { type Cidr, parseCidr } from "../../../src/model/address.ts";
 import { Store, type StoreView } from "../../../src/model/store.ts";
 import { type EndpointSlice, type NodeFacts, PROTOCOL, type Problem, type Service } from "../../../src/model/types.ts";
+import { fc } from "../../support/property.ts";
 import { facts, options, service, slice } from "./objects.ts";
 
 const FACTS = facts();

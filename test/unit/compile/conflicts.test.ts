@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Claims against the plain rule, under random histories: the oldest claimant wins, and whoever is concerned is told.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Claimant, Claims } from "../../../src/compile/conflicts.ts";
+import { fc } from "../../support/property.ts";
 
 const CLAIMS = ["a", "b", "c"];
 const KEYS = ["default/x", "default/y", "other/x"];

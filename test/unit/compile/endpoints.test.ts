@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The endpoint sets against a plain reading of the rules, and the order and bytes that the diff relies on.
 
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type EndpointQuery, selectEndpoints } from "../../../src/compile/endpoints.ts";
 import { ENDPOINT, ENDPOINT_STRIDE } from "../../../src/compile/unit.ts";
 import { compareAddresses, formatAddress } from "../../../src/model/address.ts";
 import { CONDITION, type EndpointSlice, PROTOCOL } from "../../../src/model/types.ts";
+import { fc } from "../../support/property.ts";
 import { slice } from "./objects.ts";
 
 const QUERY: EndpointQuery = {

@@ -2,11 +2,11 @@
 // Every address an endpoint must not have is refused: 10,000 generated ones of every kind, and none beside them.
 
 import { BlockList } from "node:net";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { acceptEndpoints, type ServiceNetworks } from "../../../src/compile/hygiene.ts";
 import { addressBytes, addressKey, type Cidr, formatAddress, parseCidr } from "../../../src/model/address.ts";
 import type { Family, Problem } from "../../../src/model/types.ts";
+import { fc } from "../../support/property.ts";
 import { slice } from "./objects.ts";
 
 const REFUSED: readonly (readonly [prefix: string, length: number])[] = [

@@ -2,7 +2,6 @@
 // After any history of manifests the units are those of the reference model, which knows the rules and nothing of the
 // compiler: 10,000 random histories in a world so small that everything meets everything.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Compiler } from "../../../src/compile/compile.ts";
 import type { Unit } from "../../../src/compile/unit.ts";
@@ -10,6 +9,7 @@ import { type Cidr, parseCidr } from "../../../src/model/address.ts";
 import { nodeFacts } from "../../../src/model/node.ts";
 import { Store } from "../../../src/model/store.ts";
 import { decodeEndpointSlice, decodeNode, decodeService } from "../../../src/source/decode.ts";
+import { fc } from "../../support/property.ts";
 import {
   type PlainService,
   type PlainSlice,

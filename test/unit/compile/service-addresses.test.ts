@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // ClusterIPs and the Services with an endpoint at one, against plain lists, under random histories.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type MovedAddresses, ServiceAddresses } from "../../../src/compile/service-addresses.ts";
 import { addressBytes, formatAddress } from "../../../src/model/address.ts";
 import type { EndpointSlice } from "../../../src/model/types.ts";
+import { fc } from "../../support/property.ts";
 import { slice } from "./objects.ts";
 
 /** Two of one IPv4 /16 and one of another; the same in IPv6. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // loadBalancerSourceRanges for callers on this node: the table of cases, and random ones against plain arithmetic.
 
-import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { unitRanges } from "../../../src/compile/source-ranges.ts";
 import { parseCidr } from "../../../src/model/address.ts";
+import { fc } from "../../support/property.ts";
 import { service } from "./objects.ts";
 
 interface Case {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that nobody would write: each gives settings or a ConfigError, never anything else.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parseConfig } from "../../../src/config/config.ts";
 import { ConfigError } from "../../../src/config/problem.ts";
+import { fc } from "../../support/property.ts";
 import { ACCEPTED, HEADER as KUBE_PROXY } from "./kube-proxy/cases.ts";
 
 const PORTOLAN = "apiVersion: portolan.io/v1alpha1\nkind: PortolanConfiguration\n";

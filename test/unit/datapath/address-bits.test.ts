@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Bloom filter's bit is computed as the programs do: with 64 bits, of which JavaScript's numbers have not enough.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { AddressBits, addressBit } from "../../../src/datapath/address-bits.ts";
 import { addressBytes } from "../../../src/model/address.ts";
+import { fc } from "../../support/property.ts";
 
 /** lb_may_be_ours() of bpf/lb.h, word for word. */
 function reference(address: Uint8Array): number {

@@ -2,7 +2,6 @@
 // Addresses against node:net, against a slow reference of its own, and at the edges of the notation.
 
 import { BlockList, isIP } from "node:net";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   addressBytes,
@@ -17,6 +16,7 @@ import {
   parseCidr,
   specialAddress,
 } from "../../../src/model/address.ts";
+import { fc } from "../../support/property.ts";
 
 const RUNS = { numRuns: 2000 };
 

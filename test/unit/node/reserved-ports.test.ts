@@ -4,9 +4,9 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { formatPorts, parsePorts, ReservedPorts } from "../../../src/node/reserved-ports.ts";
+import { fc } from "../../support/property.ts";
 
 let dir: string;
 let state: string;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import fc from "fast-check";
+
 import { describe, expect, test } from "vitest";
 import { ExtentAllocator, extentSize, IdAllocator } from "../../../src/program/allocator.ts";
+import { fc } from "../../support/property.ts";
 
 describe("extentSize", () => {
   test("at most a quarter is slack, and a size is its own class", () => {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What somebody else did to the maps is found, counted and put right; what the programmer itself is doing is left alone.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Unit } from "../../../src/compile/unit.ts";
 import { NODE_ADDR } from "../../../src/datapath/layout.ts";
@@ -12,6 +11,7 @@ import { damage, random } from "../../support/damage.ts";
 import { expectEqualToFresh, options } from "../../support/fresh-maps.ts";
 import { mapLines } from "../../support/map-lines.ts";
 import { emptyMemory, type Faults, MapFailure, MemoryMaps, type MemoryState } from "../../support/memory-maps.ts";
+import { fc } from "../../support/property.ts";
 import { deltaOf, history } from "../../support/unit-history.ts";
 import { frontend, makeUnit } from "../../support/units.ts";
 

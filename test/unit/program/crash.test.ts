@@ -2,13 +2,13 @@
 // The agent dies after any single store. The next one finds a table that still answers rightly, adopts it, and ends
 // where a program that never crashed would; if nothing has changed meanwhile, it writes nothing.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Unit } from "../../../src/compile/unit.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { expectEqualToFresh, options, tableOf } from "../../support/fresh-maps.ts";
 import { LookupGuard, readTable } from "../../support/lookup-guard.ts";
 import { Crash, emptyMemory, type Faults, MemoryMaps, type MemoryState } from "../../support/memory-maps.ts";
+import { fc } from "../../support/property.ts";
 import { deltaOf, history } from "../../support/unit-history.ts";
 import { frontend, makeUnit } from "../../support/units.ts";
 

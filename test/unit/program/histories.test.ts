@@ -2,13 +2,13 @@
 // Random histories: after every single store any lookup finds old or new endpoints and somebody as long as both have
 // somebody; nothing a reader may hold is reused; the end is what a fresh program writes. Also with writes that fail.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Unit } from "../../../src/compile/unit.ts";
 import { Programmer } from "../../../src/program/programmer.ts";
 import { expectEqualToFresh, options, tableOf } from "../../support/fresh-maps.ts";
 import { LookupGuard, readTable } from "../../support/lookup-guard.ts";
 import { emptyMemory, failing, MemoryMaps, type MemoryState } from "../../support/memory-maps.ts";
+import { fc } from "../../support/property.ts";
 import { deltaOf, history } from "../../support/unit-history.ts";
 
 test("every store leaves a table that only old and new members answer from", async () => {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // decode: what is ours, what is taken of it, what is refused with which field path, and that nothing makes it throw.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { PROTOCOL, type Service, UNKNOWN_AGE } from "../../../src/model/types.ts";
 import { decodeEndpointSlice, decodeService } from "../../../src/source/decode.ts";
 import { mutated, objectEdits } from "../../support/mutation.ts";
+import { fc } from "../../support/property.ts";
 import { problems, service, slice } from "./raw-objects.ts";
 
 const NOTHING = { object: null, problems: [] };

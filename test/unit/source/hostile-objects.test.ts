@@ -3,7 +3,6 @@
 // touched for a moment, and whatever is not accepted is named with its field.
 
 import { inspect } from "node:util";
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Compiler } from "../../../src/compile/compile.ts";
 import { nodeFacts } from "../../../src/model/node.ts";
@@ -16,6 +15,7 @@ import { options as programmerOptions } from "../../support/fresh-maps.ts";
 import { mapLines } from "../../support/map-lines.ts";
 import { emptyMemory, MemoryMaps } from "../../support/memory-maps.ts";
 import { mutated, objectEdits } from "../../support/mutation.ts";
+import { fc } from "../../support/property.ts";
 import { options } from "../compile/objects.ts";
 
 const WORLDS = 2_000;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The byte level of the source: lines and list items out of chunks cut anywhere, and the pace of retries.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Backoff } from "../../../src/source/backoff.ts";
 import { LineSplitter, LineTooLongError } from "../../../src/source/line-splitter.ts";
 import { ListScanner } from "../../../src/source/list-scanner.ts";
+import { fc } from "../../support/property.ts";
 import { ScaledClock } from "./scaled-clock.ts";
 
 /** The bytes in chunks of the sizes given, over and over. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Settings written as a KubeProxyConfiguration and read again are the same, wherever kube-proxy has words for them.
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import { configFrom, defaultConfig, HEADER, parseConfig } from "../../../../src/config/config.ts";
 import { difference } from "../../../../src/config/difference.ts";
@@ -11,6 +10,7 @@ import { wireConfiguration, wireFile } from "../../../../src/config/kube-proxy/w
 import { KIND } from "../../../../src/config/kube-proxy/wire-schema.ts";
 import type { Config, ConfigInput } from "../../../../src/config/schema.ts";
 import { configurationFile } from "../../../support/kube-proxy-files.ts";
+import { fc } from "../../../support/property.ts";
 
 const seconds = (min: number): fc.Arbitrary<number> =>
   fc.oneof(
