@@ -176,15 +176,6 @@ export function familyOfText(text: string): Family {
   return text.includes(":") ? 6 : 4;
 }
 
-/** Order of two addresses by their bytes: negative, 0 or positive. */
-export function compareAddresses(a: Uint8Array, aOffset: number, b: Uint8Array, bOffset: number): number {
-  for (let i = 0; i < ADDRESS_BYTES; i++) {
-    const difference = (a[aOffset + i] ?? 0) - (b[bOffset + i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
-}
-
 /** A key for Map and Set, equal exactly for equal bytes: a signed 32-bit number for IPv4, eight UTF-16 units else. */
 export type AddressKey = number | string;
 

@@ -5,7 +5,7 @@ import { ENDPOINT_STRIDE, type FrontendRole, type UnitRanges } from "../../src/c
 import { parseExtentWord } from "../../src/datapath/extent.ts";
 import { ALGORITHM, BACKEND, FRONTEND } from "../../src/datapath/layout.ts";
 import type { FrontendRow, MapPort, NameRow } from "../../src/datapath/port.ts";
-import { compareAddresses, familyOf, formatAddress } from "../../src/model/address.ts";
+import { familyOf, formatAddress } from "../../src/model/address.ts";
 import type { Protocol } from "../../src/model/types.ts";
 import { isRetired } from "../../src/program/backend-book.ts";
 import { rolesOf } from "../../src/program/frontend-table.ts";
@@ -42,10 +42,7 @@ function inOrder(port: MapPort, ids: Iterable<number>): string[] {
     const text = endpointText(port, id) + ((bytes[18] ?? 0) & BACKEND.SERVING ? "" : "!");
     return { bytes, text, dead: (bytes[18] ?? 0) === 0 };
   });
-  rows.sort(
-    (a, b) =>
-      compareAddresses(a.bytes, 0, b.bytes, 0) || Buffer.compare(a.bytes.subarray(16, 18), b.bytes.subarray(16, 18)),
-  );
+  rows.sort((a, b) => Buffer.compare(a.bytes.subarray(0, 18), b.bytes.subarray(0, 18)));
   return rows.map(({ text, dead }) => (dead ? `dead ${text}` : text));
 }
 

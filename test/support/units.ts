@@ -9,7 +9,7 @@ import {
   type UnitRanges,
   unitKey,
 } from "../../src/compile/unit.ts";
-import { addressBytes, compareAddresses, familyOfText } from "../../src/model/address.ts";
+import { addressBytes, familyOfText } from "../../src/model/address.ts";
 import type { Family, Protocol } from "../../src/model/types.ts";
 
 /** "10.1.0.1:80" or "[fd00::1]:80", with flags behind "/": c cluster, l local, s serving; "/cs" if left out. */
@@ -35,7 +35,7 @@ function sorted(bytes: Uint8Array): Uint8Array {
   const rows = Array.from({ length: bytes.length / ENDPOINT_STRIDE }, (_, i) =>
     bytes.slice(i * ENDPOINT_STRIDE, (i + 1) * ENDPOINT_STRIDE),
   );
-  rows.sort((a, b) => compareAddresses(a, 0, b, 0) || Buffer.compare(a.subarray(16, 18), b.subarray(16, 18)));
+  rows.sort((a, b) => Buffer.compare(a.subarray(0, 18), b.subarray(0, 18)));
   const out = new Uint8Array(bytes.length);
   rows.forEach((row, i) => {
     out.set(row, i * ENDPOINT_STRIDE);

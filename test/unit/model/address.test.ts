@@ -8,7 +8,6 @@ import {
   addressKey,
   canonicalAddress,
   cidrContains,
-  compareAddresses,
   familyOf,
   formatAddress,
   formatCidr,
@@ -179,12 +178,11 @@ test("v4-mapped text is IPv6 with IPv4's bytes", () => {
   expect([formatAddress(out), formatAddress(out, 0, 6)]).toEqual(["10.0.0.1", "::ffff:10.0.0.1"]);
 });
 
-test("order and keys are those of the bytes", () => {
+test("keys are equal where the bytes are", () => {
   const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
   fc.assert(
     fc.property(bytes16, fc.oneof(bytes16, fc.constant(null)), (a, other) => {
       const b = other ?? a.slice();
-      expect(Math.sign(compareAddresses(a, 0, b, 0))).toBe(Buffer.compare(a, b));
       expect(addressKey(a) === addressKey(b)).toBe(hex(a) === hex(b));
     }),
     RUNS,
