@@ -23,7 +23,7 @@ export interface Result {
 export function outcome(argv: readonly string[], place: Place = {}, env: Record<string, string> = {}): Promise<Result> {
   const [file, ...args] = placed(argv, place);
   return new Promise((resolve) => {
-    execFile(file, args, { timeout: 30_000, env: { ...process.env, ...env } }, (error, stdout, stderr) => {
+    execFile(file, args, { timeout: 150_000, env: { ...process.env, ...env } }, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
       resolve({ code, stdout, stderr });
     });
@@ -128,7 +128,7 @@ export class Bed {
     const agent = this.run(flags, place);
     const inSync = () => logLines(agent).find(({ msg }) => msg === "in sync");
     // Ten thousand Services on a busy machine take their time.
-    const line = await agent.until("in sync", inSync, 45_000);
+    const line = await agent.until("in sync", inSync, 120_000);
     return { agent, line };
   }
 
@@ -236,7 +236,7 @@ require("node:net").createServer((s) => { s.on("error", () => {}); s.end(name); 
 export const CALL = `
 const [host, port] = process.argv.slice(1);
 const s = require("node:net").connect({ host, port: Number(port) });
-s.setTimeout(2000, () => { console.log("ETIMEDOUT"); process.exit(); });
+s.setTimeout(10000, () => { console.log("ETIMEDOUT"); process.exit(); });
 s.on("data", (data) => process.stdout.write(data));
 s.on("error", (error) => console.log(error.code));
 `;

@@ -12,12 +12,21 @@ import { ANSWER, Bed, call, portolan } from "../cli/bed.ts";
 import { type ApiObject, FaultApiServer } from "../support/api-server.ts";
 import type { ServerTls } from "../support/certificates.ts";
 import { Daemon, eventually, placed } from "../support/daemon.ts";
+import { Stall } from "../support/stall.ts";
 import { kubeconfig } from "../unit/source/objects.ts";
+import type { Figure } from "./figures.ts";
 
 /** The Service that the backend of every bed serves, and its port. */
 export const WEB = "10.96.0.80";
 const NODE_ADDRESS = "10.77.0.1";
 const BACKEND_PORT = 8080;
+/** Of servers: the bed's namespace is its own, and nobody there is given these. */
+const FIRST_SERVER_PORT = 20_000;
+/** Longer than the longest wait before another try, and what a slow machine makes of it. */
+const PATIENCE_MS = 120_000;
+
+/** Of a figure. */
+export type Duration = Required<Pick<Figure, "seen" | "stalled" | "unit">>;
 
 export interface Running {
   readonly agent: Daemon;
@@ -25,10 +34,14 @@ export interface Running {
   readonly report: AgentReport;
 }
 
+/** One at a time: the whole process is there. */
+let visits: Promise<unknown> = Promise.resolve();
+
 export class FaultBed {
   readonly bed: Bed;
   readonly #servers: FaultApiServer[] = [];
   readonly #agents: Daemon[] = [];
+  readonly #stall = new Stall();
   #runs = 0;
 
   private constructor(bed: Bed) {
@@ -48,14 +61,21 @@ export class FaultBed {
 
   /** An API server of this test process that listens in the bed's network namespace, with the Node, web and its slice. */
   async serve(options: { port?: number; version?: number; tls?: ServerTls } = {}): Promise<FaultApiServer> {
-    const server = await this.inside(() => FaultApiServer.start(options));
+    const port = FIRST_SERVER_PORT + this.#servers.length;
+    const server = await this.inside(() => FaultApiServer.start({ port, ...options }));
     this.#servers.push(server);
     stock(server);
     return server;
   }
 
   /** Runs something that makes sockets with this process in the bed's network namespace; they stay there. */
-  async inside<T>(make: () => Promise<T>): Promise<T> {
+  inside<T>(make: () => Promise<T>): Promise<T> {
+    const visit = visits.then(() => this.#enter(make));
+    visits = visit.catch(() => undefined);
+    return visit;
+  }
+
+  async #enter<T>(make: () => Promise<T>): Promise<T> {
     const home = openSync("/proc/self/ns/net", "r");
     try {
       sys.setns(`/run/netns/${this.bed.netns}`, "net");
@@ -77,6 +97,7 @@ export class FaultBed {
     const argv = ["env", ...env, portolan, "run", ...this.bed.runFlags, ...source, ...flags];
     const agent = new Daemon(argv, join(this.bed.dir, `fault-agent-${++this.#runs}.log`), this.bed.host);
     this.#agents.push(agent);
+    this.#stall.follow(agent.pid);
     return agent;
   }
 
@@ -87,10 +108,19 @@ export class FaultBed {
   }
 
   synced(agent: Daemon): Promise<AgentReport> {
-    return agent.until("in sync", async () => {
+    const synced = async () => {
       const report = await this.report();
       return report?.synced ? report : undefined;
-    });
+    };
+    return agent.until("in sync", synced, PATIENCE_MS);
+  }
+
+  /** Seconds that something takes, and for how many of them the machine kept this process and the agents from running. */
+  async seconds(work: () => Promise<unknown>): Promise<Duration> {
+    const [startMs, stalledMs] = [performance.now(), this.#stall.ms];
+    await work();
+    const [tookMs, ofThatMs] = [performance.now() - startMs, this.#stall.ms - stalledMs];
+    return { seen: tookMs / 1_000, stalled: ofThatMs / 1_000, unit: "s" };
   }
 
   /** Null while no agent answers. */
@@ -99,25 +129,23 @@ export class FaultBed {
   }
 
   /** Waits until the agent's word on itself is as wanted; gives it. */
-  says(what: string, wanted: (report: AgentReport) => boolean, withinMs = 20_000): Promise<AgentReport> {
+  says(what: string, wanted: (report: AgentReport) => boolean): Promise<AgentReport> {
     const look = async () => {
       const report = await this.report();
       return report !== null && wanted(report) ? report : undefined;
     };
-    return eventually(`the agent says ${what}`, look, { withinMs, everyMs: 100 });
+    return eventually(`the agent says ${what}`, look, { withinMs: PATIENCE_MS, everyMs: 100 });
   }
 
   counter(report: AgentReport, name: string): number {
     return report.source.counters[name] ?? 0;
   }
 
-  /** Waits until the watch delivers: the proof that it lives. Answers the milliseconds that took. */
-  async live(server: FaultApiServer, withinMs = 20_000): Promise<number> {
-    const before = (await this.report())?.objects.services ?? 0;
-    const startMs = performance.now();
+  /** Waits until the watch delivers: the proof that it lives. */
+  async live(server: FaultApiServer): Promise<void> {
+    const before = (await this.says("anything", () => true)).objects.services;
     server.put("services", service(`live-${++this.#runs}`, `10.96.200.${this.#runs}`));
-    await this.says("one Service more", ({ objects }) => objects.services > before, withinMs);
-    return performance.now() - startMs;
+    await this.says("one Service more", ({ objects }) => objects.services > before);
   }
 
   /** What a process of the node gets from web. */
@@ -147,6 +175,7 @@ export class FaultBed {
   }
 
   async remove(): Promise<void> {
+    this.#stall.stop();
     for (const agent of this.#agents) await agent.stop("SIGKILL");
     for (const server of this.#servers) await server.stop();
     await this.bed.remove();

@@ -86,16 +86,29 @@ export class MapWatch {
 
   look(): void {
     if (this.#blind) return;
-    let served: Map<string, Served>;
-    try {
-      served = servedBy(this.#pins);
-    } catch {
-      return; // a pin is gone
-    }
+    const served = this.#served();
+    if (served === null) return;
     this.looks++;
-    for (const key of this.#book.toldOf("services")) if (!served.has(key)) this.#book.told("services", key, null);
+    this.#lookForGone(served);
     for (const [key, { port }] of served) this.#book.told("services", key, port);
     for (const slice of this.#history.at("endpointslices", this.#history.version)) this.#lookAt(slice, served);
+  }
+
+  /** Null: a pin is gone. */
+  #served(): Map<string, Served> | null {
+    try {
+      return servedBy(this.#pins);
+    } catch {
+      return null;
+    }
+  }
+
+  /** While a port changes one look may pass both rows by: the new one came where it had been, the old one went ahead of it. */
+  #lookForGone(served: ReadonlyMap<string, Served>): void {
+    const lost = this.#book.toldOf("services").filter((key) => !served.has(key));
+    if (lost.length === 0) return;
+    const again = this.#served();
+    for (const key of lost) if (again?.has(key) === false) this.#book.told("services", key, null);
   }
 
   /** A slice is seen by its endpoints, where it has any. */

@@ -4,7 +4,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Figure } from "./figures.ts";
+import { counted, type Figure } from "./figures.ts";
 
 let dir = "";
 
@@ -18,13 +18,11 @@ export function teardown(): void {
   const lines = readFileSync(join(dir, "figures"), "utf8").split("\n").filter(Boolean);
   rmSync(dir, { recursive: true, force: true });
   const figures = lines.map((line) => JSON.parse(line) as Figure).sort((a, b) => a.row - b.row);
-  const rows = figures.map(({ row, what, seen, bar, unit = "" }) => [
-    String(row),
-    what,
-    `${Number(seen.toFixed(3))}${unit && ` ${unit}`}`,
-    `≤ ${bar}${unit && ` ${unit}`}`,
-    seen <= bar ? "" : "MISSED",
-  ]);
+  const rows = figures.map((figure) => {
+    const { row, what, seen, bar, unit = "" } = figure;
+    const number = `${Number(seen.toFixed(3))}${unit && ` ${unit}`}`;
+    return [String(row), what, number, `≤ ${bar}${unit && ` ${unit}`}`, counted(figure) <= bar ? "" : "MISSED"];
+  });
   const table = [["row", "fault and figure", "seen", "bar", ""], ...rows];
   const widths = [0, 1, 2, 3].map((column) => Math.max(...table.map((cells) => cells[column]?.length ?? 0)));
   const text = table.map((cells) =>
