@@ -7,7 +7,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { askAgent } from "../../src/agent/control-client.ts";
-import type { Daemon } from "../support/daemon.ts";
+import { alone } from "../support/contention.ts";
+import { type Daemon, eventually } from "../support/daemon.ts";
 import { Bed, outcome, service, slice } from "./bed.ts";
 
 let bed: Bed;
@@ -54,7 +55,7 @@ function send(bytes: string | Buffer, hangUp = false): Promise<string> {
     const socket = connect(socketPath(), () =>
       hangUp ? socket.write(bytes, () => socket.destroy()) : socket.end(bytes),
     );
-    socket.setTimeout(5_000, () => socket.destroy());
+    socket.setTimeout(30_000, () => socket.destroy());
     socket.on("data", (part) => {
       answer += part.toString("latin1");
     });
@@ -105,9 +106,8 @@ test("100,000 hostile requests in 20 s: no crash, no answer that was not meant, 
     Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${agent.pid}/status`, "utf8"))?.[1]) / 1024;
   const batch = Array.from({ length: 490 }, (_, i) => POLITE[i % POLITE.length]).join("");
   const before = { fds: fds(), resident: resident() };
-  const startMs = performance.now();
   let answered = 0;
-  for (let round = 0; round < 200; round++) {
+  const attack = async (round: number): Promise<void> => {
     const answers = await Promise.all([
       send(batch),
       send(batch.slice(0, -round - 1), true),
@@ -117,13 +117,15 @@ test("100,000 hostile requests in 20 s: no crash, no answer that was not meant, 
       expect(answer).not.toMatch(/^HTTP\/1.1 (2|5)/m);
       answered += answer.match(/^HTTP\/1.1 4/gm)?.length ?? 0;
     }
-  }
-  const seconds = (performance.now() - startMs) / 1000;
+  };
+  const { tookMs } = await alone(async () => {
+    for (let round = 0; round < 200; round++) await attack(round);
+  });
   // What is behind a request that ends its connection is not answered.
   expect(answered).toBeGreaterThan(50_000);
-  expect(seconds).toBeLessThan(20);
+  expect(tookMs).toBeLessThan(20_000);
   expect(await askAgent(bed.runDir, "/v1/pid")).toEqual({ pid: agent.pid });
-  expect(Math.abs(fds() - before.fds)).toBeLessThanOrEqual(2);
+  await eventually("closed sockets", () => Math.abs(fds() - before.fds) <= 2 || undefined);
   // The heap grows to what such a load needs, and stays there.
   expect(resident() - before.resident).toBeLessThan(64);
   expect(agent.exit).toBeUndefined();
@@ -132,9 +134,9 @@ test("100,000 hostile requests in 20 s: no crash, no answer that was not meant, 
 test("half a hundred that ask nothing keep nobody else waiting for long", async () => {
   const idle = Array.from({ length: 60 }, () => connect(socketPath()).on("error", () => undefined));
   try {
-    const startMs = performance.now();
-    expect(await askAgent(bed.runDir, "/v1/pid")).toEqual({ pid: agent.pid });
-    expect(performance.now() - startMs).toBeLessThan(1_000);
+    const { answer, tookMs } = await alone(() => askAgent(bed.runDir, "/v1/pid"));
+    expect(answer).toEqual({ pid: agent.pid });
+    expect(tookMs).toBeLessThan(1_000);
     // They are put out, so that their places are free again.
     await Promise.all(idle.map((socket) => new Promise((resolve) => socket.on("close", resolve).resume())));
   } finally {
