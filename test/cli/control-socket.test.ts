@@ -126,8 +126,8 @@ test("100,000 hostile requests in 20 s: no crash, no answer that was not meant, 
   expect(tookMs).toBeLessThan(20_000);
   expect(await askAgent(bed.runDir, "/v1/pid")).toEqual({ pid: agent.pid });
   await eventually("closed sockets", () => Math.abs(fds() - before.fds) <= 2 || undefined);
-  // The heap grows to what such a load needs, and stays there.
-  expect(resident() - before.resident).toBeLessThan(64);
+  // Where others want the processors too, the heap is behind with giving back what such a load needed.
+  await eventually("given back memory", () => resident() - before.resident < 64 || undefined);
   expect(agent.exit).toBeUndefined();
 });
 
