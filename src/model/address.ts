@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // IP addresses and prefixes as the maps hold them: 16 bytes, IPv4 as ::ffff:a.b.c.d. Strict parsers, RFC 5952 text,
-// comparison, containment, and which addresses no Service may use. Text of an IPv6 address that is written v4-mapped
+// keys, containment, and which addresses no Service may use. Text of an IPv6 address that is written v4-mapped
 // is family 6 with IPv4's bytes: (family 6, isIpv4Bytes) tells it from real IPv4.
 
 import type { Family } from "./types.ts";

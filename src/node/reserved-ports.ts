@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps NodePorts out of the ephemeral range: merges them into net.ipv4.ip_local_reserved_ports, the one sysctl portolan
-// writes, and remembers which of them are ours, so that only those are taken out again.
+// writes unasked, and remembers which of them are ours, so that only those are taken out again.
 
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
