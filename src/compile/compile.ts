@@ -6,15 +6,7 @@ import { type Cidr, formatCidr } from "../model/address.ts";
 import { sameItems } from "../model/equal.ts";
 import { type Few, fewOf, listOf } from "../model/few.ts";
 import type { StoreView } from "../model/store.ts";
-import {
-  type EndpointSlice,
-  type Family,
-  type NodeFacts,
-  objectKey,
-  type Problem,
-  type Service,
-  type ServiceKey,
-} from "../model/types.ts";
+import type { EndpointSlice, Family, NodeFacts, Problem, Service, ServiceKey } from "../model/types.ts";
 import { Claims } from "./conflicts.ts";
 import { Dependents } from "./dependents.ts";
 import { type EndpointSets, selectEndpoints } from "./endpoints.ts";
@@ -28,6 +20,8 @@ export type { CompileOptions } from "./frontends.ts";
 
 /** What a Service's units depend on besides its own objects. */
 export interface CompileContext {
+  /** The Service's: the very string that others have of it. */
+  readonly key: ServiceKey;
   readonly facts: NodeFacts;
   readonly options: CompileOptions;
   /** The Service that holds a claim (Candidate.claim). */
@@ -59,8 +53,7 @@ const SHORT_OFFER = 64;
 
 /** Pure. The slices are the Service's own, in any order. A port left without any frontend has no unit. */
 function compileService(service: Service, slices: readonly EndpointSlice[], context: CompileContext): CompiledService {
-  const key: ServiceKey = objectKey(service.namespace, service.name);
-  const { options, facts, isClusterIp } = context;
+  const { key, options, facts, isClusterIp } = context;
   const offer = context.offer ?? offerFrontends(service, options, facts);
   const problems = [...offer.problems];
   const units: Unit[] = [];
@@ -260,11 +253,12 @@ export class Compiler {
     this.#dependents.set(key, service, slices);
     if (service === undefined) return NOTHING;
     const missing = this.#claims.missing(key);
-    return missing > 0 ? noRoom(key, missing) : compileService(service, slices, this.#context(offer));
+    return missing > 0 ? noRoom(key, missing) : compileService(service, slices, this.#context(key, offer));
   }
 
-  #context(offer: Offer | undefined): CompileContext {
+  #context(key: ServiceKey, offer: Offer | undefined): CompileContext {
     return {
+      key,
       offer,
       facts: this.#facts,
       options: this.#options,

@@ -15,6 +15,13 @@ export interface Claimant {
   readonly claims: readonly string[];
 }
 
+/** A claimant as it is remembered. */
+interface Holder {
+  readonly key: ServiceKey;
+  readonly createdMs: number;
+  readonly claims: Few<string>;
+}
+
 /** A Service there was no room for. */
 interface Waiting {
   readonly key: ServiceKey;
@@ -27,9 +34,9 @@ export class Claims {
   #total = 0;
   #isRoomier = false;
   readonly #waiting = new Map<ServiceKey, Waiting>();
-  readonly #claimants = new Map<ServiceKey, Claimant>();
+  readonly #claimants = new Map<ServiceKey, Holder>();
   /** The claimants of each claim, the winner first. */
-  readonly #holders = new Map<string, Few<Claimant>>();
+  readonly #holders = new Map<string, Few<Holder>>();
 
   constructor(most: number) {
     this.#most = most;
@@ -70,30 +77,31 @@ export class Claims {
     const { key, createdMs } = wanted;
     const before = this.#claimants.get(key);
     const count = wanted.claims.length;
-    const fits = count === 0 || this.#total - (before?.claims.length ?? 0) + count <= this.#most;
+    const fits = count === 0 || this.#total - listOf(before?.claims).length + count <= this.#most;
     if (fits) this.#waiting.delete(key);
     else this.#waiting.set(key, { key, createdMs, count });
     this.#replace(before, fits ? wanted : { ...wanted, claims: [] }, affected);
   }
 
-  #replace(before: Claimant | undefined, after: Claimant, affected: Set<ServiceKey>): void {
-    if (sameItems(before?.claims ?? [], after.claims) && (before?.createdMs ?? after.createdMs) === after.createdMs)
-      return;
-    const more = after.claims.length - (before?.claims.length ?? 0);
+  #replace(before: Holder | undefined, { key, createdMs, claims }: Claimant, affected: Set<ServiceKey>): void {
+    const old = listOf(before?.claims);
+    if (sameItems(old, claims) && (before?.createdMs ?? createdMs) === createdMs) return;
+    const more = claims.length - old.length;
     this.#total += more;
     this.#isRoomier ||= more < 0;
-    if (after.claims.length === 0) this.#claimants.delete(after.key);
-    else this.#claimants.set(after.key, after);
-    const claims = new Set(after.claims);
-    for (const claim of new Set([...(before?.claims ?? []), ...claims])) {
+    const after: Holder = { key, createdMs, claims: fewOf(claims) };
+    if (claims.length === 0) this.#claimants.delete(key);
+    else this.#claimants.set(key, after);
+    const now = new Set(claims);
+    for (const claim of new Set([...old, ...now])) {
       const winner = this.winner(claim);
-      this.#swap(claim, before, claims.has(claim) ? after : undefined);
+      this.#swap(claim, before, now.has(claim) ? after : undefined);
       if (this.winner(claim) === winner) continue;
-      for (const { key } of listOf(this.#holders.get(claim))) if (key !== after.key) affected.add(key);
+      for (const other of listOf(this.#holders.get(claim))) if (other.key !== key) affected.add(other.key);
     }
   }
 
-  #swap(claim: string, before: Claimant | undefined, after: Claimant | undefined): void {
+  #swap(claim: string, before: Holder | undefined, after: Holder | undefined): void {
     const others = listOf(this.#holders.get(claim)).filter((holder) => holder !== before);
     const holders = after === undefined ? others : others.concat(after);
     holders.sort(byAge);

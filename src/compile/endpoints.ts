@@ -3,7 +3,7 @@
 // of one Service; kube-proxy's rules for ready, serving and terminating, each set falling back for itself; and for
 // topology (KEP-2433, KEP-3015), which only the cluster set knows.
 
-import { ADDRESS_BYTES } from "../model/address.ts";
+import { addressWord } from "../model/address-list.ts";
 import { CONDITION, type EndpointSlice, type Family, type Protocol } from "../model/types.ts";
 import type { AcceptedSlice } from "./hygiene.ts";
 import { ENDPOINT, ENDPOINT_STRIDE } from "./unit.ts";
@@ -119,15 +119,11 @@ function gather(slices: readonly AcceptedSlice[], query: EndpointQuery): Uint32A
     const { slice, refused } = accepted;
     for (let i = 0; i < slice.count; i++) {
       if (refused?.has(i) === true) continue;
-      for (let word = 0; word < 4; word++) words[at++] = addressWord(slice.addresses, ADDRESS_BYTES * i + 4 * word);
+      for (let word = 0; word < 4; word++) words[at++] = addressWord(slice, i, word);
       words[at++] = (port << 16) | (0xffff - rankAt(slice, i, query));
     }
   }
   return words.subarray(0, at);
-}
-
-function addressWord(bytes: Uint8Array, at: number): number {
-  return ((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0);
 }
 
 function rankAt(slice: EndpointSlice, index: number, { nodeName, zone }: EndpointQuery): number {

@@ -157,19 +157,22 @@ function candidatesOf(
     if (familyOfText(address) !== family) continue;
     candidates.push({
       frontend: isLeftAlone ? null : frontend(service, role, address, port),
-      claim: `${family === 6 ? `[${address}]` : address}:${port}/${PROTOCOL_NAME[protocol]}`,
+      claim: claimOf(family === 6 ? `[${address}]` : address, ":", port, "/", PROTOCOL_NAME[protocol]),
       field,
     });
   }
   if (nodePort !== 0) {
     candidates.push({
       frontend: frontend(service, "nodePort", "", nodePort),
-      claim: `NodePort ${nodePort}/${PROTOCOL_NAME[protocol]} over IPv${family}`,
+      claim: claimOf("NodePort ", nodePort, "/", PROTOCOL_NAME[protocol], " over IPv", family),
       field: `spec.ports[${index}].nodePort`,
     });
   }
   return candidates;
 }
+
+/** Joined for the same reason as objectKey(): every claim stays. */
+const claimOf = (...parts: readonly (string | number)[]): string => parts.join("");
 
 function frontend(service: Service, role: FrontendRole, address: string, port: number): Frontend {
   const internal = role === "clusterIP";

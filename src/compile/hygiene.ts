@@ -3,6 +3,7 @@
 // itself (loopback, link-local), groups, and another Service, which would make a translated packet a new question.
 
 import {
+  ADDRESS_BYTES,
   type Cidr,
   cidrContains,
   formatAddress,
@@ -10,7 +11,8 @@ import {
   type SpecialAddress,
   specialAddress,
 } from "../model/address.ts";
-import type { EndpointSlice, Problem } from "../model/types.ts";
+import { copyAddress } from "../model/address-list.ts";
+import type { EndpointSlice, Family, Problem } from "../model/types.ts";
 
 /** A slice less the endpoints that are refused. */
 export interface AcceptedSlice {
@@ -57,25 +59,26 @@ export function acceptEndpoints(slice: EndpointSlice, services: ServiceNetworks,
   };
   const serviceCidrs = services.serviceCidrs.filter(({ family }) => family === slice.family);
   const networks = { ...services, serviceCidrs };
+  const bytes = new Uint8Array(ADDRESS_BYTES);
   for (let i = 0; i < slice.count; i++) {
-    const reason = refusal(slice, 16 * i, networks);
+    copyAddress(slice, i, bytes);
+    const reason = refusal(bytes, slice.family, networks);
     if (reason === null) continue;
     refused ??= new Set();
     refused.add(i);
     if (refused.size > MAX_NAMED) continue;
-    const address = formatAddress(slice.addresses, 16 * i, slice.family);
-    problem(`endpoints[${i}].addresses[0]`, reason(address));
+    problem(`endpoints[${i}].addresses[0]`, reason(formatAddress(bytes, 0, slice.family)));
   }
   const unnamed = (refused?.size ?? 0) - MAX_NAMED;
   if (unnamed > 0) problem("endpoints", `${unnamed} more endpoints are refused`);
   return { slice, refused };
 }
 
-/** What to say of the address at slice.addresses[at] if it is refused. */
-function refusal(slice: EndpointSlice, at: number, services: ServiceNetworks): ((address: string) => string) | null {
-  const special = specialAddress(slice.addresses, at, slice.family);
+/** What to say of an address if it is refused. */
+function refusal(bytes: Uint8Array, family: Family, services: ServiceNetworks): ((address: string) => string) | null {
+  const special = specialAddress(bytes, 0, family);
   if (special !== null) return (address) => refusedBecause(address, special);
-  if (services.isClusterIp(slice.addresses, at)) return (address) => `${address} is the ClusterIP of a Service`;
-  const cidr = services.serviceCidrs.find((one) => cidrContains(one, slice.addresses, at));
+  if (services.isClusterIp(bytes, 0)) return (address) => `${address} is the ClusterIP of a Service`;
+  const cidr = services.serviceCidrs.find((one) => cidrContains(one, bytes));
   return cidr === undefined ? null : (address) => `${address} is in the Services' network ${formatCidr(cidr)}`;
 }

@@ -2,7 +2,8 @@
 // Who is local: how many endpoints of a Service a load balancer finds behind this node, and which ServicePorts drop here
 // what others would serve. For health checks and metrics.
 
-import { ADDRESS_BYTES } from "../model/address.ts";
+import { ADDRESS_BYTES, type AddressKey, addressKey } from "../model/address.ts";
+import { copyAddress } from "../model/address-list.ts";
 import { CONDITION, type EndpointSlice, type Family } from "../model/types.ts";
 import { ENDPOINT, ENDPOINT_STRIDE, type Unit } from "./unit.ts";
 
@@ -11,12 +12,14 @@ import { ENDPOINT, ENDPOINT_STRIDE, type Unit } from "./unit.ts";
  * do not count, so that a load balancer goes elsewhere while they still serve. Pure.
  */
 export function countLocalReady(slices: readonly EndpointSlice[], family: Family, nodeName: string): number {
-  const addresses = new Set<string>();
+  const addresses = new Set<AddressKey>();
+  const bytes = new Uint8Array(ADDRESS_BYTES);
   for (const slice of slices) {
     if (slice.family !== family) continue;
     for (let i = 0; i < slice.count; i++) {
       if (slice.nodeNames[i] !== nodeName || ((slice.conditions[i] ?? 0) & CONDITION.READY) === 0) continue;
-      addresses.add(slice.addresses.subarray(ADDRESS_BYTES * i, ADDRESS_BYTES * (i + 1)).join());
+      copyAddress(slice, i, bytes);
+      addresses.add(addressKey(bytes));
     }
   }
   return addresses.size;

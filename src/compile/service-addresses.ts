@@ -2,7 +2,8 @@
 // Whose ClusterIP is an address, and which Services have an endpoint with it? Answers both in O(1) as long as pods and
 // ClusterIPs live in different networks, and keeps one entry a Service and network, not one an endpoint.
 
-import { ADDRESS_BYTES, type AddressKey, addressBytes, addressKey, parseAddress } from "../model/address.ts";
+import { ADDRESS_BYTES, type AddressKey, addressBytes, addressKey, familyOf, parseAddress } from "../model/address.ts";
+import { copyAddress } from "../model/address-list.ts";
 import { sameItems } from "../model/equal.ts";
 import { type Few, fewOf, listOf } from "../model/few.ts";
 import type { EndpointSlice, ServiceKey } from "../model/types.ts";
@@ -47,7 +48,7 @@ export class ServiceAddresses {
       const now = after.includes(address) ? others.concat(key) : others;
       if (now.length === 0) this.#owners.delete(at);
       else this.#owners.set(at, fewOf(now));
-      if ((owners.length === 0) !== (now.length === 0)) addTo(moved, networkKey(bytes, 0, this.#scratch), at);
+      if ((owners.length === 0) !== (now.length === 0)) addTo(moved, networkKey(bytes, this.#scratch), at);
     }
   }
 
@@ -84,27 +85,32 @@ export class ServiceAddresses {
 }
 
 function networksOf(slices: readonly EndpointSlice[]): AddressKey[] {
+  const bytes = new Uint8Array(ADDRESS_BYTES);
   const scratch = new Uint8Array(ADDRESS_BYTES);
   const networks: AddressKey[] = [];
   for (const slice of slices) {
     for (let i = 0; i < slice.count; i++) {
-      const network = networkKey(slice.addresses, ADDRESS_BYTES * i, scratch);
+      copyAddress(slice, i, bytes);
+      const network = networkKey(bytes, scratch);
       if (networks.at(-1) !== network && !networks.includes(network)) networks.push(network);
     }
   }
   return networks;
 }
 
-function networkKey(bytes: Uint8Array, offset: number, scratch: Uint8Array): AddressKey {
-  const ipv4 = typeof addressKey(bytes, offset) === "number";
-  const length = NETWORK_BYTES[ipv4 ? 4 : 6];
-  for (let i = 0; i < length; i++) scratch[i] = bytes[offset + i] ?? 0;
+function networkKey(bytes: Uint8Array, scratch: Uint8Array): AddressKey {
+  const length = NETWORK_BYTES[familyOf(bytes)];
+  for (let i = 0; i < length; i++) scratch[i] = bytes[i] ?? 0;
   scratch.fill(0, length);
   return addressKey(scratch);
 }
 
 function hasOneOf(slice: EndpointSlice, addresses: ReadonlySet<AddressKey>): boolean {
-  for (let i = 0; i < slice.count; i++) if (addresses.has(addressKey(slice.addresses, ADDRESS_BYTES * i))) return true;
+  const bytes = new Uint8Array(ADDRESS_BYTES);
+  for (let i = 0; i < slice.count; i++) {
+    copyAddress(slice, i, bytes);
+    if (addresses.has(addressKey(bytes))) return true;
+  }
   return false;
 }
 

@@ -76,8 +76,8 @@ export interface EndpointSlice {
   /** Ports without a name (nil) or number are left out at decode. */
   readonly ports: readonly SlicePort[];
   readonly count: number;
-  /** count × 16 bytes, IPv4 as ::ffff:a.b.c.d; addresses[0] of each endpoint. */
-  readonly addresses: Uint8Array;
+  /** addresses[0] of each endpoint, in words (address-list.ts). */
+  readonly addresses: readonly number[];
   /** count × CONDITION bits. */
   readonly conditions: Uint8Array;
   /** Interned node names, null where the endpoint has none. */

@@ -27,8 +27,10 @@ export interface RangeChange {
   stuck: boolean;
 }
 
+const NONE: readonly string[] = [];
+
 function prefixesOf(unit: Unit): readonly string[] {
-  return unit.sourceRanges?.prefixes ?? [];
+  return unit.sourceRanges?.prefixes ?? NONE;
 }
 
 /** Whether the map holds the unit's prefixes and no other of its. */
@@ -84,7 +86,7 @@ export class SourceRangeWriter {
 
   /** How many prefixes the unit would add. */
   missing(unit: Unit, existing: UnitState | undefined): number {
-    return without(prefixesOf(unit), existing?.ranges ?? []).length;
+    return without(prefixesOf(unit), existing?.ranges ?? NONE).length;
   }
 
   /** Writes the prefixes that the unit gains. Sets `failure` where that did not work. */
@@ -135,7 +137,7 @@ export class SourceRangeWriter {
   /** The unit goes. */
   retire(state: UnitState, retired: LeavingRange[]): void {
     this.#leaveAll(state.serviceId, state.ranges, retired);
-    state.ranges = [];
+    state.ranges = NONE;
   }
 
   /** After the grace period; throws BpfError. */

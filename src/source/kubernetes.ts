@@ -3,7 +3,8 @@
 // wants them; and the memory of where API servers are for the next cold start, when the `kubernetes` Service does not
 // work yet because this agent has not programmed it.
 
-import { formatAddress } from "../model/address.ts";
+import { ADDRESS_BYTES, formatAddress } from "../model/address.ts";
+import { copyAddress } from "../model/address-list.ts";
 import type { EndpointSlice, Service } from "../model/types.ts";
 import { ApiClient } from "./api-client.ts";
 import { type Clock, systemClock } from "./clock.ts";
@@ -249,8 +250,10 @@ function latest(times: readonly bigint[]): bigint {
 function urlsOf(slice: EndpointSlice): readonly string[] {
   const port = slice.ports.find(({ name }) => name === "https") ?? slice.ports[0];
   if (port === undefined) return [];
+  const bytes = new Uint8Array(ADDRESS_BYTES);
   return Array.from({ length: slice.count }, (_, i) => {
-    const address = formatAddress(slice.addresses, 16 * i, slice.family);
+    copyAddress(slice, i, bytes);
+    const address = formatAddress(bytes, 0, slice.family);
     return `https://${slice.family === 6 ? `[${address}]` : address}:${port.port}`;
   });
 }

@@ -4,7 +4,8 @@
 import { expect, test } from "vitest";
 import { countLocalReady, countNoLocal } from "../../../src/compile/local-endpoints.ts";
 import { ENDPOINT, ENDPOINT_STRIDE, type Unit } from "../../../src/compile/unit.ts";
-import { parseAddress } from "../../../src/model/address.ts";
+import { addressBytes } from "../../../src/model/address.ts";
+import { appendAddress } from "../../../src/model/address-list.ts";
 import { CONDITION, type EndpointSlice, type Family } from "../../../src/model/types.ts";
 
 type Endpoint = readonly [address: string, node: string | null, conditions: number];
@@ -13,8 +14,8 @@ const READY = CONDITION.READY | CONDITION.SERVING;
 const GOING = CONDITION.SERVING | CONDITION.TERMINATING;
 
 function slice(name: string, family: Family, endpoints: readonly Endpoint[]): EndpointSlice {
-  const addresses = new Uint8Array(16 * endpoints.length);
-  for (const [i, [address]] of endpoints.entries()) parseAddress(address, addresses, 16 * i);
+  const addresses: number[] = [];
+  for (const [address] of endpoints) appendAddress(addresses, family, addressBytes(address));
   return {
     namespace: "ns",
     name,

@@ -2,7 +2,8 @@
 // Small Services and EndpointSlices for tests: everything has a plain default.
 
 import type { CompileOptions } from "../../../src/compile/frontends.ts";
-import { ADDRESS_BYTES, familyOfText, parseAddress } from "../../../src/model/address.ts";
+import { addressBytes, familyOfText } from "../../../src/model/address.ts";
+import { appendAddress } from "../../../src/model/address-list.ts";
 import { CONDITION, type EndpointSlice, type NodeFacts, PROTOCOL, type Service } from "../../../src/model/types.ts";
 
 /** node-a, of which nothing more is known. */
@@ -51,16 +52,17 @@ export function slice(
   addresses: readonly string[],
   change: Partial<EndpointSlice> = {},
 ): EndpointSlice {
-  const bytes = new Uint8Array(addresses.length * ADDRESS_BYTES);
-  for (const [i, address] of addresses.entries()) parseAddress(address, bytes, i * ADDRESS_BYTES);
+  const family = familyOfText(addresses[0] ?? "");
+  const words: number[] = [];
+  for (const address of addresses) appendAddress(words, family, addressBytes(address));
   return {
     namespace: "default",
     name,
     serviceName,
-    family: familyOfText(addresses[0] ?? ""),
+    family,
     ports: [{ name: "http", protocol: PROTOCOL.TCP, port: 8080 }],
     count: addresses.length,
-    addresses: bytes,
+    addresses: words,
     conditions: new Uint8Array(addresses.length).fill(CONDITION.READY | CONDITION.SERVING),
     nodeNames: addresses.map(() => "node-b"),
     zoneHints: null,

@@ -2,7 +2,6 @@
 // What is taken of an EndpointSlice: addresses, conditions, hints, and what is refused with which field path.
 
 import { expect, test } from "vitest";
-import { formatAddress } from "../../../src/model/address.ts";
 import { CONDITION, type EndpointSlice, PROTOCOL } from "../../../src/model/types.ts";
 import { decodeEndpointSlice } from "../../../src/source/decode.ts";
 import { problems, slice } from "./raw-objects.ts";
@@ -35,10 +34,7 @@ test("an EndpointSlice: only addresses[0], nil conditions resolved, nil names an
     { name: "http", protocol: PROTOCOL.TCP, port: 8080 },
     { name: "", protocol: PROTOCOL.UDP, port: 9090 },
   ]);
-  expect(object.addresses).toHaveLength(64);
-  expect(Array.from({ length: 4 }, (_, i) => formatAddress(object.addresses, 16 * i))).toEqual(
-    [1, 2, 3, 4].map((i) => `10.0.0.${i}`),
-  );
+  expect(object.addresses).toEqual([1, 2, 3, 4].map((i) => 0x0a000000 + i));
   expect([...object.conditions]).toEqual([READY | SERVING, SERVING, SERVING | TERMINATING, READY]);
   expect(object.nodeNames).toEqual(["node-1", null, null, "node-1"]);
 });
