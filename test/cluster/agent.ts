@@ -90,7 +90,7 @@ export class Agent {
     const before = this.#daemon?.log().length ?? 0;
     const daemon = this.node.start("portolan", ["setpriv", capabilities, "--", ...this.#launch(this.node)]);
     this.#daemon = daemon;
-    return await daemon.until("in sync", () => inSync(daemon.log().slice(before)));
+    return await daemon.until("in sync", () => inSync(daemon.log().slice(before)), 180_000);
   }
 
   /** SIGKILL; returns, with how it ended, when it has. */

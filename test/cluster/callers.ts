@@ -4,6 +4,9 @@
 import type { Cluster } from "./cluster.ts";
 import { clientOf } from "./workload.ts";
 
+/** Of a call that is to be answered: the machine may be slow. */
+const PATIENCE_SEC = 30;
+
 export interface Answer {
   /** The backend's name. */
   readonly pod: string;
@@ -18,9 +21,9 @@ export interface Caller {
   /** Of a pod: its own address, which backends must see, and that it resolves DNS names. */
   readonly podAddress?: string;
   /** Calls a backend `times` times, each on a connection of its own. */
-  answers(url: string, times?: number): Promise<Answer[]>;
+  answers(url: string, options?: { readonly times?: number; readonly patienceSec?: number }): Promise<Answer[]>;
   /** One request to the API server, whose certificate must be right. */
-  api(host: string): Promise<string>;
+  api(host: string, patienceSec?: number): Promise<string>;
   lookup(name: string): Promise<string>;
 }
 
@@ -46,13 +49,13 @@ function client(
   ca: string,
 ): Pick<Caller, "answers" | "api" | "lookup"> {
   return {
-    async answers(url, times = 1) {
-      const lines = (await program(["call", String(times), url])).trimEnd().split("\n");
+    async answers(url, { times = 1, patienceSec = PATIENCE_SEC } = {}) {
+      const lines = (await program(["call", String(times), String(patienceSec), url])).trimEnd().split("\n");
       return lines.map((line) => JSON.parse(line) as Answer);
     },
-    async api(host) {
-      const version = JSON.parse(await program(["call", "1", `https://${host}/version`, ca])) as { gitVersion: string };
-      return version.gitVersion;
+    async api(host, patienceSec = PATIENCE_SEC) {
+      const text = await program(["call", "1", String(patienceSec), `https://${host}/version`, ca]);
+      return (JSON.parse(text) as { gitVersion: string }).gitVersion;
     },
     async lookup(name) {
       return (await program(["lookup", name])).trimEnd();

@@ -13,6 +13,9 @@ const apiAddress = serviceRanges[0].replace(/0\/\d+$/, "1");
 /** With random choice among three, a backend is missed by chance once in four million. */
 const manyCalls = 40;
 
+/** Of a call that nobody is to answer. */
+const silenceSec = 3;
+
 export interface Called {
   readonly web: Web;
   /** Those that may answer: name to IPv4 address. */
@@ -60,7 +63,7 @@ async function checkService(checks: Checks, caller: Caller, { web, backends }: C
 /** Many calls reach every backend and no other, and those see the pod's own address. */
 export async function checkSpread(checks: Checks, caller: Caller, { web, backends }: Called): Promise<void> {
   await checks.check(`${caller.name}, ${backends.size} backends in ${manyCalls} calls`, async () => {
-    const answers = await caller.answers(`http://${web.ipv4}`, manyCalls);
+    const answers = await caller.answers(`http://${web.ipv4}`, { times: manyCalls });
     for (const answer of answers) demandMember(answer, backends);
     const reached = Map.groupBy(answers, ({ pod }) => pod);
     demand(reached.size === backends.size && answers.length === manyCalls, `reached ${[...reached.keys()].join(", ")}`);
@@ -69,7 +72,8 @@ export async function checkSpread(checks: Checks, caller: Caller, { web, backend
   const { podAddress } = caller;
   if (!podAddress) return;
   await checks.check(`${caller.name}, source address kept`, async () => {
-    const seen = new Set((await caller.answers(`http://${web.ipv4}`, manyCalls)).map((answer) => answer.client));
+    const answers = await caller.answers(`http://${web.ipv4}`, { times: manyCalls });
+    const seen = new Set(answers.map((answer) => answer.client));
     demand(seen.size === 1 && seen.has(podAddress), `${podAddress} was seen as ${[...seen].join(", ")}`);
     return podAddress;
   });
@@ -94,18 +98,21 @@ export async function checkWithoutProxy(
     });
   }
   const attempts = callers.flatMap((caller) => [
-    { caller, what: `API at ${apiAddress}`, call: () => caller.api(apiAddress) },
+    { caller, what: `API at ${apiAddress}`, call: () => caller.api(apiAddress, silenceSec) },
     ...[web.ipv4, `[${web.ipv6}]`, `${caller.nodeAddress}:${web.nodePort}`].map((host) => {
-      return { caller, what: `http://${host}`, call: () => caller.answers(`http://${host}`) };
+      return {
+        caller,
+        what: `http://${host}`,
+        call: () => caller.answers(`http://${host}`, { patienceSec: silenceSec }),
+      };
     }),
   ]);
   // At once: each takes as long as a caller is patient.
   const outcomes = await Promise.all(attempts.map(({ call }) => outcome(call)));
   for (const [index, { caller, what }] of attempts.entries()) {
     await checks.check(`${caller.name}, without a proxy: no ${what}`, async () => {
-      const seen = /context deadline exceeded|connection refused|network is unreachable/.exec(
-        outcomes[index] ?? "",
-      )?.[0];
+      const told = /context deadline exceeded|i\/o timeout|connection refused|network is unreachable/;
+      const seen = told.exec(outcomes[index] ?? "")?.[0];
       return seen ?? Promise.reject(new Error(outcomes[index]));
     });
   }

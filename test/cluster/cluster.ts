@@ -65,13 +65,13 @@ export class Cluster {
     await cluster.#kubeadm(images);
     say("kubeadm has made the control plane, every node has joined");
     await cluster.#connectPods();
-    await cluster.kubectl(["wait", "--for=condition=Ready", "node", "--all", "--timeout=180s"], "", 190_000);
+    await cluster.kubectl(["wait", "--for=condition=Ready", "node", "--all", "--timeout=600s"]);
     say("nodes are Ready");
     return cluster;
   }
 
   /** kubectl as admin, on the first node; `input` is its standard input. Gives standard output. */
-  kubectl(args: readonly string[], input = "", timeoutMs = 190_000): Promise<string> {
+  kubectl(args: readonly string[], input = "", timeoutMs = 620_000): Promise<string> {
     return this.nodes[0].run(["kubectl", ...args], input, timeoutMs);
   }
 
@@ -88,8 +88,8 @@ export class Cluster {
       node.start("kubelet", ["sh", "-c", kubeletUnit]);
     }
     const withConfig = ["--config=/etc/kubernetes/kubeadm.yaml", ignoredPreflight];
-    await first.run(["kubeadm", "init", ...withConfig, "--skip-phases=addon/kube-proxy"], "", 300_000);
-    await Promise.all(others.map((node) => node.run(["kubeadm", "join", ...withConfig], "", 300_000)));
+    await first.run(["kubeadm", "init", ...withConfig, "--skip-phases=addon/kube-proxy"], "", 900_000);
+    await Promise.all(others.map((node) => node.run(["kubeadm", "join", ...withConfig], "", 900_000)));
   }
 
   /** What a CNI's agent does: every node's plugin configuration, and routes between the nodes. */
@@ -172,10 +172,14 @@ async function archive(names: ReadonlyMap<string, string>, kube: string, opt: st
 async function startRuntime(node: ClusterNode, pauseImage: string): Promise<void> {
   node.writeEtc("containerd/config.toml", containerdConfig(pauseImage));
   const containerd = node.start("containerd", ["containerd", "--config=/etc/containerd/config.toml"]);
-  await containerd.until("answers", async () => {
-    await node.run(["ctr", "version"]);
-    return true;
-  });
+  await containerd.until(
+    "answers",
+    async () => {
+      await node.run(["ctr", "version"]);
+      return true;
+    },
+    180_000,
+  );
   for (const archive of node.name === "node1" ? ["node1", "every-node"] : ["every-node"]) {
     await node.run(["ctr", "--namespace=k8s.io", "images", "import", `/opt/${archive}.tar`], "", 300_000);
   }

@@ -18,7 +18,13 @@ const token = `${randomBytes(3).toString("hex")}.${randomBytes(8).toString("hex"
 const kubeadmApi = "kubeadm.k8s.io/v1beta4";
 
 /** A machine may be slow. */
-const timeouts = { kubernetesAPICall: "4m", discovery: "4m", tlsBootstrap: "4m" };
+const timeouts = {
+  controlPlaneComponentHealthCheck: "8m",
+  kubeletHealthCheck: "8m",
+  kubernetesAPICall: "8m",
+  discovery: "8m",
+  tlsBootstrap: "8m",
+};
 
 /** The one file that `kubeadm init` and `kubeadm join` read on `node`. */
 export function kubeadmConfig(node: ClusterNode, controlPlane: ClusterNode, kubernetesVersion: string): string {

@@ -53,7 +53,7 @@ export class ClusterNode {
   }
 
   /** Runs a command on the node; gives standard output, a failure is a CommandError. */
-  run(argv: readonly string[], input = "", timeoutMs = 60_000): Promise<string> {
+  run(argv: readonly string[], input = "", timeoutMs = 180_000): Promise<string> {
     return command([...this.#enter, ...argv], {}, input, timeoutMs);
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What probes, dashboards and `kubectl get events` find on a node whose proxy is portolan.
 
+import { eventually } from "../support/daemon.ts";
 import type { Checks } from "./checks.ts";
 import type { Cluster } from "./cluster.ts";
 import type { ClusterNode } from "./node.ts";
@@ -38,9 +39,9 @@ export async function checkServers(checks: Checks, cluster: Cluster, node: Clust
   await checks.check(`${node.name}, Event of the start`, async () => {
     const selector = `--field-selector=reason=Starting,regarding.kind=Node,regarding.name=${node.name}`;
     const columns = "-o=jsonpath={range .items[*]}{.reportingController} {.reportingInstance}{'\\n'}{end}";
-    const events = await cluster.kubectl(["get", "events.events.k8s.io", "--namespace=default", selector, columns]);
-    const line = events.split("\n").find((text) => text.startsWith("kube-proxy "));
-    if (line === undefined) throw new Error(`none of kube-proxy's kind: ${events}`);
-    return line;
+    return await eventually("one of kube-proxy's kind", async () => {
+      const events = await cluster.kubectl(["get", "events.events.k8s.io", "--namespace=default", selector, columns]);
+      return events.split("\n").find((text) => text.startsWith("kube-proxy "));
+    });
   });
 }

@@ -28,6 +28,8 @@ const container = (command: string): object => ({
   imagePullPolicy: "Never",
 });
 
+const readiness = { httpGet: { path: "/", port: 8080 }, periodSeconds: 1 };
+
 const deployment = {
   apiVersion: "apps/v1",
   kind: "Deployment",
@@ -48,7 +50,8 @@ const deployment = {
           },
         ],
         containers: [
-          { ...container("serve"), readinessProbe: { httpGet: { path: "/", port: 8080 }, periodSeconds: 1 } },
+          // On a busy machine a backend stays one.
+          { ...container("serve"), readinessProbe: { ...readiness, timeoutSeconds: 30, failureThreshold: 10 } },
         ],
       },
     },
@@ -75,8 +78,8 @@ const client = (nodeName: string): object => ({
 /** Returns when all its pods are Ready; that takes no Service. */
 export async function deploy(cluster: Cluster): Promise<Web> {
   await cluster.apply([deployment, service, ...cluster.nodes.map(({ name }) => client(name))]);
-  await cluster.kubectl(["wait", "--for=condition=Ready", "pod", "--selector=app=client", "--timeout=180s"]);
-  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=180s"]);
+  await cluster.kubectl(["wait", "--for=condition=Ready", "pod", "--selector=app=client", "--timeout=600s"]);
+  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=600s"]);
   const addresses = await cluster.kubectl(["get", "service", "web", "-o=jsonpath={.spec.clusterIPs[*]}"]);
   const [ipv4 = "", ipv6 = ""] = addresses.split(" ");
   return { dnsName: "web.default.svc.cluster.local", nodePort, ipv4, ipv6 };
@@ -98,7 +101,7 @@ export async function backendsOf(cluster: Cluster): Promise<Map<string, string>>
 /** Deletes every pod behind the Service and returns when others have taken their places, in its EndpointSlices too. */
 export async function replaceBackends(cluster: Cluster): Promise<void> {
   await cluster.kubectl(["delete", "pods", "--selector=app=web"]);
-  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=180s"]);
+  await cluster.kubectl(["rollout", "status", "deployment/web", "--timeout=600s"]);
   const ready = "-o=jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].addresses[0]}";
   const slices = ["get", "endpointslices", "--selector=kubernetes.io/service-name=web", ready];
   await eventually("the EndpointSlices name every new pod", async () => {

@@ -36,7 +36,7 @@ function program(letters: readonly string[], internalLocal = true): void {
 }
 
 describe.each(["iterators", "sock-diag", "failing-sends"] as const)("by %s", (way) => {
-  test("a socket that led nowhere is answered within a second of the first endpoint here", async () => {
+  test("a socket that led nowhere is answered by the first endpoint here", async () => {
     d.begin(way);
     program(["a/cs", "c/cs"]);
     const client = d.clients("pod");
@@ -46,7 +46,7 @@ describe.each(["iterators", "sock-diag", "failing-sends"] as const)("by %s", (wa
     expect([client.answerersSince(0), client.errorsSince(0)]).toEqual([[], []]);
     const sinceMs = Date.now();
     program(["a/cs", "b/cls"]);
-    await client.answered(["b"], sinceMs, 1_000);
+    await client.answered(["b"], sinceMs);
   });
 
   test("it is answered as soon as policy asks for no endpoint here any more", async () => {
@@ -56,7 +56,7 @@ describe.each(["iterators", "sock-diag", "failing-sends"] as const)("by %s", (wa
     await sleep(SETTLE_MS);
     const sinceMs = Date.now();
     program(["a/cs"], false);
-    await client.answered(["a"], sinceMs, 1_000);
+    await client.answered(["a"], sinceMs);
   });
 
   test("one that is on the endpoint here stays while that serves, though the policy's set is empty", async () => {

@@ -102,18 +102,27 @@ describe(`${MANY} stranded flows`, () => {
   );
 
   test("cost little while sends to their endpoint fail", async () => {
-    await using made = beginWith(d, { able: false, table: fullTable, quenchPlaces: ONE_PLACE });
-    const { deadPeers } = made;
+    let tries = 0;
+    await using made = beginWith(d, { able: false, table: fullTable, quenchPlaces: ONE_PLACE, onEnd: () => tries++ });
+    const { deadPeers, table } = made;
     d.program(17, "a");
     d.program(17, "b");
     deadPeers.start(d.programmer.units());
-    await eventually("failing sends", () => (deadPeers.status().failingEndpoints === 1 ? true : undefined));
-    // Past the third try.
-    await sleep(3_000);
-    const before = cpuMs();
-    await sleep(3_000);
+    // The next one is ten seconds later, and the last.
+    await eventually("the fourth try", () => (tries >= 4 ? true : undefined));
+    let [before, triesBefore, spentMs] = [0, 0, 0];
+    do {
+      await sleep(1_000);
+      [before, triesBefore] = [cpuMs(), tries];
+      await sleep(3_000);
+      spentMs = cpuMs() - before;
+    } while (tries !== triesBefore);
     expect(deadPeers.status()).toMatchObject({ stranded: MANY, failingEndpoints: 1 });
-    expect(cpuMs() - before).toBeLessThan(100);
+    const once = cpuMs();
+    await table.find({ concerns: () => true, matches: () => true });
+    const findMs = cpuMs() - once;
+    // Three looks, and to find all of them each time takes three times as long as that.
+    expect(spentMs).toBeLessThan(2 * findMs);
   });
 
   test("do not keep the agent from stopping", async () => {
@@ -138,7 +147,7 @@ test("a socket that dissolved its association is looked for a few times, also wh
     made.deadPeers.changed([...d.programmer.units()].map(({ state }) => ({ unit: state, lostIds: [] })));
   d.program(17, "b");
   change();
-  await eventually("the last look", () => (looks.length === 5 ? true : undefined), { withinMs: 20_000 });
+  await eventually("the last look", () => (looks.length === 5 ? true : undefined));
   await sleep(200);
   expect(made.deadPeers.status()).toMatchObject({ failure: null });
   change();
@@ -149,7 +158,7 @@ test("a socket that dissolved its association is looked for a few times, also wh
   d.program(17, "a");
   change();
   await eventually("its end", () => (made.deadPeers.status().ended[4] === 1 ? true : undefined));
-}, 40_000);
+}, 120_000);
 
 test("where there are too many records in sockets' own storage, sends fail instead, and they are not listed on and on", async () => {
   let listings = 0;
@@ -166,13 +175,13 @@ test("where there are too many records in sockets' own storage, sends fail inste
   const sinceMs = Date.now();
   d.program(17, "b");
   made.deadPeers.changed([...d.programmer.units()].map(({ state }) => ({ unit: state, lostIds })));
-  await clients.answered(["b"], sinceMs, 1_000);
+  await clients.answered(["b"], sinceMs);
   expect(clients.errorsSince(sinceMs)).toContain("EPERM");
   await sleep(5_500);
   expect(listings).toBe(1);
   expect(made.deadPeers.status().failure).toContain("too many");
   expect(made.told).toHaveLength(1);
-}, 20_000);
+}, 120_000);
 
 test("an endpoint that comes back before its sockets are ended keeps them", async () => {
   let ends = 0;
@@ -194,30 +203,25 @@ test("an endpoint that comes back before its sockets are ended keeps them", asyn
 });
 
 test("a namespace that takes its time keeps no other waiting", async () => {
-  const began: number[] = [];
-  const sinceMs = performance.now();
-  let first = true;
+  let began = 0;
+  let isOver = false;
   const walked = await walkNamespaces(
     async () => {
-      began.push(performance.now() - sinceMs);
-      if (!first) return;
-      first = false;
-      await sleep(1_500);
+      if (++began > 1) return;
+      await eventually("the others", () => (began > 2 ? true : undefined));
+      isOver = true;
     },
     { everywhere: true, isDone: () => false },
   );
-  expect(began.length).toBeGreaterThan(2);
-  expect(began.at(-1)).toBeLessThan(1_200);
-  expect(performance.now() - sinceMs).toBeGreaterThanOrEqual(1_450);
-  expect(walked.failure).toBeNull();
+  expect([isOver, walked.failure]).toEqual([true, null]);
 });
 
 test("what no namespace explains ends the walk, also if it comes late", async () => {
   let began = 0;
   const walk = walkNamespaces(
     async () => {
-      began++;
-      await sleep(began === 1 ? 150 : 300);
+      if (++began === 1) await eventually("another one", () => (began > 1 ? true : undefined));
+      else await sleep(300);
       throw new Error(`fault ${began}`);
     },
     { everywhere: true, isDone: () => false },

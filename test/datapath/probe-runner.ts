@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process of its own that runs a loaded program over and over: node probe-runner.ts PROGRAM-ID RUNS.
-// Its parent ends it early by closing its stdin.
+// A process of its own that runs a loaded program over and over, until its parent closes its stdin:
+// node probe-runner.ts PROGRAM-ID.
 
 import { BpfProgram } from "libbpf-ts";
 import { runProgram } from "./probe.ts";
 
 const CHUNK = 2000;
-const [id = 0, runs = 0] = process.argv.slice(2).map(Number);
+const [id = 0] = process.argv.slice(2).map(Number);
 let ended = false;
 process.stdin.on("end", () => {
   ended = true;
@@ -14,7 +14,7 @@ process.stdin.on("end", () => {
 process.stdin.resume();
 
 using program = BpfProgram.openById(id);
-for (let done = 0; done < runs && !ended; done += CHUNK) {
+while (!ended) {
   runProgram(program, CHUNK);
   await new Promise(setImmediate);
 }

@@ -4,7 +4,8 @@
 //
 //	pod idle              process 1 of a pod or a node: waits, reaps orphans, ends on SIGTERM
 //	pod serve             answers on TCP port 8080 (HTTP) and UDP port 8081 with its own name and the client's address
-//	pod call N URL [CA]   N calls, each on a connection of its own, one answer a line; udp://, http://, https:// (with CA)
+//	pod call N SECONDS URL [CA]   N calls of so many seconds at most, each on a connection of its own, one answer a line;
+//	                              udp://, http://, https:// (with CA)
 //	pod lookup NAME       the addresses of a DNS name
 package main
 
@@ -23,8 +24,6 @@ import (
 	"syscall"
 	"time"
 )
-
-const patience = 3 * time.Second
 
 // Answer is what a backend says of a call.
 type Answer struct {
@@ -45,12 +44,12 @@ func run(args []string) error {
 		return idle()
 	case len(args) == 1 && args[0] == "serve":
 		return serve()
-	case (len(args) == 3 || len(args) == 4) && args[0] == "call":
-		return callAll(args[1], args[2], args[3:])
+	case (len(args) == 4 || len(args) == 5) && args[0] == "call":
+		return callAll(args[1], args[2], args[3], args[4:])
 	case len(args) == 2 && args[0] == "lookup":
 		return lookup(args[1])
 	}
-	return fmt.Errorf("usage: pod idle | serve | call N URL [CA] | lookup NAME")
+	return fmt.Errorf("usage: pod idle | serve | call N SECONDS URL [CA] | lookup NAME")
 }
 
 func idle() error {
@@ -104,8 +103,12 @@ func serve() error {
 	return <-failed
 }
 
-func callAll(count, target string, ca []string) error {
+func callAll(count, seconds, target string, ca []string) error {
 	calls, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	patience, err := time.ParseDuration(seconds + "s")
 	if err != nil {
 		return err
 	}
@@ -122,7 +125,7 @@ func callAll(count, target string, ca []string) error {
 		trust.RootCAs.AppendCertsFromPEM(pem)
 	}
 	for range calls {
-		line, err := call(where, trust)
+		line, err := call(where, trust, patience)
 		if err != nil {
 			return err
 		}
@@ -131,9 +134,9 @@ func callAll(count, target string, ca []string) error {
 	return nil
 }
 
-func call(where *url.URL, trust *tls.Config) ([]byte, error) {
+func call(where *url.URL, trust *tls.Config, patience time.Duration) ([]byte, error) {
 	if where.Scheme == "udp" {
-		return callDatagram(where.Host)
+		return callDatagram(where.Host, patience)
 	}
 	client := http.Client{
 		Timeout:   patience,
@@ -151,7 +154,7 @@ func call(where *url.URL, trust *tls.Config) ([]byte, error) {
 	return body, err
 }
 
-func callDatagram(address string) ([]byte, error) {
+func callDatagram(address string, patience time.Duration) ([]byte, error) {
 	socket, err := net.Dial("udp", address)
 	if err != nil {
 		return nil, err
