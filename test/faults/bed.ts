@@ -128,6 +128,11 @@ export class FaultBed {
     return await askAgent<AgentReport>(this.bed.runDir, "/v1/status").catch(() => null);
   }
 
+  /** Its word on itself just now, however busy it is. */
+  state(): Promise<AgentReport> {
+    return this.says("anything", () => true);
+  }
+
   /** Waits until the agent's word on itself is as wanted; gives it. */
   says(what: string, wanted: (report: AgentReport) => boolean): Promise<AgentReport> {
     const look = async () => {
@@ -143,7 +148,7 @@ export class FaultBed {
 
   /** Waits until the watch delivers: the proof that it lives. */
   async live(server: FaultApiServer): Promise<void> {
-    const before = (await this.says("anything", () => true)).objects.services;
+    const before = (await this.state()).objects.services;
     server.put("services", service(`live-${++this.#runs}`, `10.96.200.${this.#runs}`));
     await this.says("one Service more", ({ objects }) => objects.services > before);
   }

@@ -49,6 +49,6 @@ test.for([403, null] as const)("Events are answered with %s: nothing else is hel
   await sleep(2_000);
   // Forbidden is for good.
   if (status !== null) expect(server.changes.length).toBe(1);
-  expect((await faults.report())?.problems).toEqual([]);
+  expect((await faults.state()).problems).toEqual([]);
   expect(await faults.hello()).toBe("hello");
 });

@@ -69,8 +69,7 @@ test("a list that breaks off in the middle: nothing of what it did not show is d
   await faults.says("it is relisted", ({ source }) => (source.counters["relists"] ?? 0) >= 3);
   await faults.live(server);
   expect(broken).toBeGreaterThanOrEqual(2);
-  const after = await faults.report();
-  const lost = report.programmer.units + 1 - (after?.programmer.units ?? 0);
+  const lost = report.programmer.units + 1 - (await faults.state()).programmer.units;
   figure({ row: 8, what: "lists that break off: units withdrawn", seen: lost, bar: 0 });
   expect(await faults.hello()).toBe("hello");
 });
@@ -86,13 +85,13 @@ test("an empty answer in place of 41 Services and their slices: held, refuted, 0
   const refuted = () => logLines(agent).filter(({ msg }) => String(msg).includes("the first was wrong"));
   await agent.until("both lists are refuted", () => refuted().length === 2 || undefined);
   await faults.live(server);
-  const after = await faults.report();
-  const writes = (after?.programmer.writes ?? 0) - report.programmer.writes;
+  const after = (await faults.state()).programmer;
+  const writes = after.writes - report.programmer.writes;
   // The Service that live() makes is one frontend, its two units' worth of rows at the most.
   figure({
     row: 8,
     what: "an empty list, refuted: units withdrawn",
-    seen: report.programmer.units + 1 - (after?.programmer.units ?? 0),
+    seen: report.programmer.units + 1 - after.units,
     bar: 0,
   });
   figure({ row: 8, what: "an empty list, refuted: map writes beside one new Service", seen: writes, bar: 6 });
@@ -181,8 +180,8 @@ test("a start that finds 40 pinned Services in no list: they serve until a secon
   await next.until("it doubts the list", () => said(next, "most of what is pinned is in no list") || undefined);
   await faults.says("all is there", ({ objects, programmer }) => objects.services === 41 && programmer.recovered === 0);
   expect(heard).toBe(2);
-  const after = await faults.report();
-  figure({ row: 8, what: "a start on an empty list: map writes", seen: after?.programmer.writes ?? -1, bar: 0 });
+  const { writes } = (await faults.state()).programmer;
+  figure({ row: 8, what: "a start on an empty list: map writes", seen: writes, bar: 0 });
   expect(await faults.hello()).toBe("hello");
 });
 

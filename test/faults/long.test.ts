@@ -59,11 +59,11 @@ async function storm(): Promise<{ first: number; after: number; withdrawn: numbe
   server.endWatches();
   await sleep(75_000);
   const since = (ms: number) => ms - (lists[0] ?? 0);
-  const after = await faults.report();
+  const after = await faults.state();
   return {
     first: lists.filter((ms) => since(ms) < 10_000).length,
     after: lists.filter((ms) => since(ms) >= 10_000 && since(ms) < 70_000).length,
-    withdrawn: report.programmer.units - (after?.programmer.units ?? 0),
+    withdrawn: report.programmer.units - after.programmer.units,
   };
 }
 

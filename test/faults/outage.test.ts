@@ -63,11 +63,11 @@ test("in the middle: 0 map writes and 0 failed calls, status says since when; at
     expect(away.source.state).toBe("disconnected");
     await expectAlive();
     await sleep(5_000);
-    const during = await faults.report();
+    const during = await faults.state();
     figure({
       row: 5,
       what: "outage: map writes",
-      seen: (during?.programmer.writes ?? -1) - report.programmer.writes,
+      seen: during.programmer.writes - report.programmer.writes,
       bar: 0,
     });
     const { stdout } = await faults.bed.cli("status");
@@ -83,7 +83,7 @@ test("in the middle: 0 map writes and 0 failed calls, status says since when; at
   figure({
     row: 7,
     what: "outage and return: missed events",
-    seen: (await faults.report())?.source.counters["missed_events"] ?? -1,
+    seen: faults.counter(await faults.state(), "missed_events"),
     bar: 0,
   });
 });

@@ -21,11 +21,7 @@ beforeAll(async () => {
 
 afterAll(() => faults?.remove());
 
-const report = async (): Promise<AgentReport> => {
-  const said = await faults.report();
-  if (said === null) throw new Error("the agent does not answer");
-  return said;
-};
+const report = (): Promise<AgentReport> => faults.state();
 const counted = async (name: string): Promise<number> => faults.counter(await report(), name);
 const counts = (name: string, at: number) => faults.says(`${name} ${at}`, (said) => faults.counter(said, name) >= at);
 
