@@ -18,6 +18,10 @@ export interface ComparisonOptions<T> {
 }
 
 const LOOK_MS = 1_000;
+/** After a doubt, or where nothing could be compared. */
+const SOON_MS = 600_000;
+/** So late it may be seen that the next one is due sooner than it was. */
+const REST_MS = 60_000;
 /** Servers send a bookmark a minute; one whose storage cannot tell its progress never passes the version. */
 const PASS_MS = 150_000;
 const SURELY_TOLD_MS = 60_000;
@@ -26,6 +30,7 @@ export class Comparison<T> {
   /** Those that a broken watch, a relist or a failed list kept from an end are given up. */
   readonly counters = { comparisons: 0, comparisons_given_up: 0 };
   readonly #options: ComparisonOptions<T>;
+  #dueMs = 0;
 
   constructor(options: ComparisonOptions<T>) {
     this.#options = options;
@@ -34,14 +39,34 @@ export class Comparison<T> {
   /** Goes on until the signal. Never rejects. */
   async run(): Promise<void> {
     const { clock, signal, everyMs } = this.#options;
-    for (;;) {
-      await sleep(clock, everyMs * (0.5 + clock.random()), signal);
-      if (signal.aborted) return;
-      const missed = await this.#compare().catch(() => null);
-      if (missed === null) this.counters.comparisons_given_up++;
-      else this.counters.comparisons++;
-      if (missed !== null && missed.length > 0) this.#options.onMissed(missed);
+    this.#plan(everyMs);
+    while (!signal.aborted) {
+      const restMs = this.#dueMs - clock.now();
+      if (restMs > 0) await sleep(clock, Math.min(restMs, REST_MS), signal);
+      else this.#plan((await this.#next()) ? everyMs : SOON_MS);
     }
+  }
+
+  /** What the watch goes on from is doubted: the next one comes within a quarter of an hour. */
+  hasten(): void {
+    const dueMs = this.#dueMs;
+    this.#plan(SOON_MS);
+    this.#dueMs = Math.min(this.#dueMs, dueMs);
+  }
+
+  #plan(afterMs: number): void {
+    const { clock, everyMs } = this.#options;
+    this.#dueMs = clock.now() + Math.min(afterMs, everyMs) * (0.5 + clock.random());
+  }
+
+  /** Answers whether there was something to compare with. */
+  async #next(): Promise<boolean> {
+    const missed = await this.#compare().catch(() => null);
+    if (this.#options.signal.aborted) return false;
+    if (missed === null) this.counters.comparisons_given_up++;
+    else this.counters.comparisons++;
+    if (missed !== null && missed.length > 0) this.#options.onMissed(missed);
+    return missed !== null;
   }
 
   /** Null: there was nothing to compare with. */

@@ -57,16 +57,16 @@ export class KnownObjects<T> {
   #toldUpTo = "";
   /** Found by this relist, and missed by the watch. */
   #suspects = 0;
-  /** A comparison has counted what the next relist will find. */
-  #counted = false;
   /** Delivered objects when the last relist that was acted on whole was through, and the watch since. */
   #before = 0;
   #settled = true;
   #swept = 0;
   /** What the relist before this one lacked and was kept. */
   #held: ReadonlySet<string> = new Set();
-  /** Equal versions need not mean equal objects. */
+  /** Equal versions need not mean equal objects: the history may be another. */
   #distrusted = false;
+  /** This relist showed what in one history it cannot. */
+  #doubted = false;
   /** Versions of deletions by key, while a comparison is under way. */
   #deletions: Map<string, string> | null = null;
 
@@ -85,6 +85,7 @@ export class KnownObjects<T> {
     this.#epoch++;
     this.#toldUpTo = toldUpTo;
     this.#suspects = 0;
+    this.#doubted = false;
     if (this.#settled) this.#before = this.#countDelivered();
     this.#settled = false;
   }
@@ -92,6 +93,11 @@ export class KnownObjects<T> {
   /** The server's versions went back: those known are of another history. The next relist delivers everything. */
   distrust(): void {
     this.#distrusted = true;
+  }
+
+  /** The next relist delivers everything. */
+  get distrusted(): boolean {
+    return this.#distrusted;
   }
 
   /** An object of a relist: delivered unless this very version was. */
@@ -104,21 +110,23 @@ export class KnownObjects<T> {
       return;
     }
     const isNewer = entry === undefined || Number(version) > Number(entry.version);
+    const wentBack = entry !== undefined && Number(version) < Number(entry.version);
     const isPassed = !this.#distrusted && this.#toldUpTo !== "" && Number(version) <= Number(this.#toldUpTo);
     const wasOurs = entry?.delivered ?? false;
     const isOurs = this.#accept(key, object, receivedNs);
     // What is not ours may come only now, of a server that does not know our selectors.
     if (isNewer && isPassed && (wasOurs || isOurs)) this.#suspects++;
+    this.#doubted ||= wentBack && !this.#distrusted;
   }
 
   /**
    * The relist is through: what it did not show is gone. If that is more than half of what there was, and
    * that was not little, it is kept, and the answer says so; what the next relist does not show either is gone then.
+   * If it showed what the watch should have told, or an older object than was known, `distrusted` is true afterwards.
    */
   endRelist(receivedNs: bigint): MassDeletion | null {
-    if (!this.#counted) this.counters.missed_events += this.#suspects;
-    this.#counted = false;
-    this.#distrusted = false;
+    this.counters.missed_events += this.#suspects;
+    this.#distrusted = this.#doubted || this.#suspects > 0;
     const unseen: [string, Entry][] = [];
     for (const pair of this.#entries) if (pair[1].epoch !== this.#epoch) unseen.push(pair);
     const gone = unseen.filter(([, entry]) => entry.delivered).map(([key]) => key);
@@ -181,7 +189,7 @@ export class KnownObjects<T> {
     for (const [key, entry] of this.#entries)
       if (!objects.has(key) && Number(entry.version) <= Number(version)) missed.push(key);
     this.counters.missed_events += missed.length;
-    this.#counted = missed.length > 0;
+    this.#distrusted ||= missed.length > 0;
     return missed;
   }
 

@@ -214,6 +214,7 @@ export class ListWatch<T> {
       throw new WentBackError("a list", version, before);
     }
     const held = this.objects.endRelist(receivedNs);
+    if (this.objects.distrusted) this.interrupt();
     if (held !== null) throw new MassDeletionError(held.missing, held.of);
     this.#advance(version);
     resource.relisted?.();

@@ -209,8 +209,7 @@ export class Reflector<T> {
     const abilities = this.#abilitiesOf(server);
     const target = this.#target(server);
     if (this.#requests.version !== null) {
-      if (this.#doubtful) await this.#requests.checkVersion(target);
-      this.#doubtful = false;
+      if (this.#doubtful) await this.#checkHistory(target);
       await this.#requests.watch(target);
     } else if (this.#confirming || !abilities.watchList) {
       await this.#list(target);
@@ -223,6 +222,13 @@ export class Reflector<T> {
     this.#streamFailures = 0;
     if (this.#requests.healthy) this.#retry.reset();
     return this.#requests.livedLong ? 0 : this.#retry.next(CLEAN_END_MAX_MS);
+  }
+
+  /** A history that went back is seen by its version; one that has overtaken ours since, only by a comparison. */
+  async #checkHistory(target: Target): Promise<void> {
+    await this.#requests.checkVersion(target);
+    this.#doubtful = false;
+    this.#comparison.hasten();
   }
 
   async #list(target: Target): Promise<void> {

@@ -12,6 +12,13 @@ const world = reflectorWorld();
 const event = (type: string, object: ApiObject, version: number): string =>
   `${JSON.stringify({ type, object: { ...object, metadata: { ...object.metadata, resourceVersion: String(version) } } })}\n`;
 
+/** The server is away for so long that both kinds have noticed: neither waits longer for its first try than the other for six. */
+async function goAway(): Promise<void> {
+  world.server.refusing = true;
+  world.server.dropConnections();
+  await world.sink.until(() => world.counter("unreachable") >= 6);
+}
+
 /** The server goes, and one with another storage comes back in its place. */
 async function comeBack(version: number, fill: (server: FaultApiServer) => void): Promise<void> {
   const { port } = world.server;
@@ -38,9 +45,7 @@ test("a server that was away is asked for its version first: what went back is k
   await world.startSynced();
   world.server.jump(100);
   await world.expectLive();
-  world.server.refusing = true;
-  world.server.dropConnections();
-  await world.sink.until(() => world.counter("unreachable") >= 2);
+  await goAway();
   await comeBack(10, (server) => server.put("services", service("web", "10.96.0.77")));
   // And so soon is past our version that no watch of it is ever silent.
   world.server.intercept = ({ kind }) => {
@@ -59,6 +64,36 @@ test("an object of the same version as before, and other content", async () => {
   });
   await world.sink.until(() => world.web === "10.96.0.77" && !world.sink.services.has("shop/api"));
   await world.expectLive();
+});
+
+/** A backup is put back, and its history goes on past our version before we are back: what was 101 is another 101. */
+async function overtake(): Promise<void> {
+  await goAway();
+  await comeBack(100, (server) => {
+    server.put("services", service("web", "10.96.0.77")); // 101, as at first
+    server.put("services", service("untold", "10.96.0.78"));
+    server.jump(500);
+  });
+}
+
+test("a history that has overtaken ours: found soon after the server was away, also what has an old version anew", async () => {
+  world.setClock(200);
+  await world.startSynced({ compareMs: 36_000_000 });
+  await overtake();
+  const passing = setInterval(() => world.server.bookmark("services"), 100);
+  await world.sink.until(() => world.sink.services.has("shop/untold")).finally(() => clearInterval(passing));
+  await world.sink.until(() => world.web === "10.96.0.77" && !world.sink.services.has("shop/api"));
+  await world.expectLive();
+});
+
+test("a list that shows what the watch should have told is doubted, and asked for again without trust in versions", async () => {
+  await world.startSynced();
+  await overtake();
+  world.server.compact();
+  await world.sink.until(() => world.web === "10.96.0.77");
+  expect([world.counter("missed_events"), world.counter("comparisons")]).toEqual([1, 0]);
+  await world.expectLive();
+  expect(world.counter("relists")).toBe(3); // of one kind twice
 });
 
 test("an event told a second time, after what came later: it does not count, everything is listed again", async () => {
