@@ -49,7 +49,7 @@ test.each(["iterators", "sock-diag", "failing-sends"] as const)(
       d.program(17, name);
       const movedMs = await all.answered([name], sinceMs);
       if (round === 3) await sleep(1_200);
-      if (round === 3) expect(all.answerersSince(movedMs + 1)).toEqual(["c"]);
+      if (round === 3) expect(all.answerersSince(movedMs + 1)).not.toContain("b");
     }
   },
 );
