@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url";
 import type { AgentReport } from "../../src/agent/report.ts";
 import { command, Daemon, type Place } from "../support/daemon.ts";
 
+/** After an outage: longer than the longest wait before another try, and what a slow machine makes of it. */
+const PATIENCE_MS = 150_000;
+
 /** The agent's program, as `make` builds it. */
 const portolan = fileURLToPath(new URL("../../bin/portolan", import.meta.url));
 
@@ -63,10 +66,11 @@ export class Agent {
 
   /** Waits until everything the API server has is programmed. */
   async inSync(): Promise<AgentReport> {
-    return await this.daemon.until("in sync", async () => {
+    const synced = async () => {
       const report = await this.report().catch(() => undefined);
       return report?.synced ? report : undefined;
-    });
+    };
+    return await this.daemon.until("in sync", synced, PATIENCE_MS);
   }
 
   /** Waits until it says, when asked, that this API server is away. */

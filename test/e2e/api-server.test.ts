@@ -50,13 +50,13 @@ test("the log tells of an outage, and of its end", async () => {
   const told = (what: string): number => bed.agent.daemon.log().split(what).length;
   // The outage before this one may not be over for every watch: each waits for its own turn to try again.
   const isOver = (): true | undefined => told("the source is away") === told("the source is back") || undefined;
-  await bed.agent.daemon.until("logs that the outage before is over", isOver, 60_000);
+  await bed.agent.daemon.until("logs that the outage before is over", isOver, 150_000);
   const before = bed.agent.daemon.log().length;
   await bed.plane.stopApiServer();
   await bed.agent.daemon.until("warns that the API server is away", logged(before, "warn"));
   const during = bed.agent.daemon.log().length;
   await bed.plane.startApiServer();
-  await bed.agent.daemon.until("logs that it is back", logged(during, "info"));
+  await bed.agent.daemon.until("logs that it is back", logged(during, "info"), 150_000);
 });
 
 test("an agent that starts during an outage serves what is pinned and takes nothing away", async () => {

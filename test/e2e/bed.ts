@@ -12,6 +12,9 @@ import { type Host, NodeNamespace } from "../support/netns.ts";
 import { Agent, type AgentOptions } from "./agent.ts";
 import { type Call, type Calls, Pod, type Tally } from "./pod.ts";
 
+/** After an outage: longer than the longest wait before another try, and what a slow machine makes of it. */
+const PATIENCE_MS = 150_000;
+
 export interface BedOptions {
   /** Pods to start, each serving on podPort. */
   readonly pods: number;
@@ -158,11 +161,13 @@ export class Bed {
       last = await client.call({ timeoutMs: 500, ...calls });
       return right(last) ? last : undefined;
     };
-    return await eventually(`${client.name} sees ${what}`, look, { withinMs: 10_000 }).catch(async (error: unknown) => {
-      const said = await this.agent.report().catch(String);
-      const seen = `calls ${JSON.stringify(calls)}, last seen ${JSON.stringify(last)}`;
-      throw new Error(`${seen}\nagent: ${JSON.stringify(said)}\n${this.agent.daemon.tail()}`, { cause: error });
-    });
+    return await eventually(`${client.name} sees ${what}`, look, { withinMs: PATIENCE_MS }).catch(
+      async (error: unknown) => {
+        const said = await this.agent.report().catch(String);
+        const seen = `calls ${JSON.stringify(calls)}, last seen ${JSON.stringify(last)}`;
+        throw new Error(`${seen}\nagent: ${JSON.stringify(said)}\n${this.agent.daemon.tail()}`, { cause: error });
+      },
+    );
   }
 
   /** Waits until calls from a client are answered by exactly these pods and none fails; gives those calls. */

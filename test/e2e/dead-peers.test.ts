@@ -13,6 +13,7 @@ import type { AgentReport } from "../../src/agent/report.ts";
 import { findCgroup } from "../../src/node/cgroup.ts";
 import { command, Daemon, eventually } from "../support/daemon.ts";
 import { type Host, NodeNamespace } from "../support/netns.ts";
+import { Stall } from "../support/stall.ts";
 import { UdpClients, type UdpTarget } from "../support/udp-client.ts";
 
 const ROUNDS = 20;
@@ -42,6 +43,7 @@ let node: NodeNamespace;
 let clientPod: Host;
 let clients: UdpClients[] = [];
 let agent: Daemon | null = null;
+let stall: Stall;
 
 beforeAll(async () => {
   for (const made of [bpffs, cgroup, join(dir, "manifests")]) mkdirSync(made);
@@ -86,9 +88,9 @@ async function startAgent(capabilities: readonly string[] | null): Promise<Daemo
   return started;
 }
 
-async function deadPeers(): Promise<AgentReport["deadPeers"]> {
+async function report(): Promise<AgentReport> {
   const answer = await command([portolan, "status", ...where, "-o", "json"], { netns: node.netns });
-  return (JSON.parse(answer) as { agent: AgentReport }).agent.deadPeers;
+  return (JSON.parse(answer) as { agent: AgentReport }).agent;
 }
 
 /** One Service, dual stack, with these endpoints, all ready: elsewhere, or of "name@node" on that node. */
@@ -147,6 +149,16 @@ async function startClients(): Promise<void> {
 const answered = (names: readonly string[], sinceMs: number): Promise<number[]> =>
   Promise.all(clients.map((client) => client.answered(names, sinceMs)));
 
+/**
+ * By `now` since `sinceMs`: gives the milliseconds that the slowest took, and how many the machine took of them from those
+ * who take part.
+ */
+async function answeredBy(now: string, sinceMs: number): Promise<{ tookMs: number; stalledMs: number }> {
+  const stalledMs = stall.ms;
+  const slowestMs = Math.max(...(await answered([now], sinceMs)));
+  return { tookMs: slowestMs - sinceMs, stalledMs: stall.ms - stalledMs };
+}
+
 /** When the last datagram came to a backend, Unix milliseconds. */
 function lastAt(name: string): number {
   const lines = backends.get(name)?.process.log().trimEnd().split("\n") ?? [];
@@ -161,65 +173,85 @@ const CASES = [
 describe.each(CASES)("with $title", ({ capabilities, here, elsewhere }) => {
   beforeAll(async () => {
     program("a");
-    await startAgent(capabilities);
+    const { pid } = await startAgent(capabilities);
     await startClients();
     await answered(["a"], 0);
+    stall = new Stall();
+    const others = [...backends.values()].map(({ process }) => process.pid);
+    for (const one of [pid, ...clients.map((client) => client.pid), ...others]) stall.follow(one);
   });
 
   afterAll(async () => {
+    stall?.stop();
     for (const client of clients.splice(0)) await client.stop();
     await agent?.stop();
   });
 
   test("status says how", async () => {
-    expect(await deadPeers()).toMatchObject({ here, elsewhere, tcp: false, stranded: 0, failure: null });
+    expect((await report()).deadPeers).toMatchObject({ here, elsewhere, tcp: false, stranded: 0, failure: null });
   });
 
   test(`answered by another one within ${WITHIN_MS} ms, ${ROUNDS} of ${ROUNDS} times; nothing is sent to the old`, async () => {
-    const tookMs: number[] = [];
+    const tooLate: object[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       const [now = "", before = ""] = round % 2 === 0 ? ["b", "a"] : ["a", "b"];
       const sinceMs = program(now);
-      for (const at of await answered([now], sinceMs)) tookMs.push(at - sinceMs);
+      const { tookMs, stalledMs } = await answeredBy(now, sinceMs);
+      if (tookMs > WITHIN_MS + stalledMs) tooLate.push({ round, tookMs, stalledMs });
       if (round % 5 !== 4) continue;
-      await sleep(Math.max(0, sinceMs + WITHIN_MS + 500 - Date.now()));
-      expect(lastAt(before)).toBeLessThan(sinceMs + WITHIN_MS);
-      expect(lastAt(now)).toBeGreaterThan(sinceMs + WITHIN_MS);
+      const overMs = sinceMs + WITHIN_MS + stalledMs;
+      await sleep(Math.max(0, overMs + 500 - Date.now()));
+      await eventually("a datagram to the new one", () => lastAt(now) > overMs || undefined);
+      expect(lastAt(before)).toBeLessThan(overMs);
     }
-    expect(tookMs.filter((ms) => ms > WITHIN_MS)).toEqual([]);
+    expect(tooLate).toEqual([]);
   });
 
   test("clients of internalTrafficPolicy Local that led nowhere are answered by the first endpoint here", async () => {
     const near = (...names: readonly string[]): number =>
       write("near", NEAR_IPS, names, { internalTrafficPolicy: "Local" });
+    const { units } = (await report()).programmer;
     near("a@elsewhere");
+    const all = units + NEAR_IPS.length;
+    await eventually("near is programmed", async () => (await report()).programmer.units === all || undefined);
     const before = clients;
     const targets = NEAR_IPS.map((address, i): UdpTarget => ({ family: i === 0 ? 4 : 6, address, port: 53 }));
-    await sleep(500);
     clients = [node.netns, clientPod.netns].map((netns) => new UdpClients({ netns, cgroup }, targets));
-    await sleep(1_500);
+    for (const client of clients) await client.connected();
+    for (const client of clients) stall.follow(client.pid);
+    await sleep(1_000);
     expect(clients.flatMap((client) => client.answerersSince(0))).toEqual([]);
     const sinceMs = near("a@elsewhere", "b@node1");
-    for (const at of await answered(["b"], sinceMs)) expect(at - sinceMs).toBeLessThan(WITHIN_MS);
+    const { tookMs, stalledMs } = await answeredBy("b", sinceMs);
+    expect(tookMs).toBeLessThan(WITHIN_MS + stalledMs);
     for (const client of clients) await client.stop();
     clients = before;
+    rmSync(join(dir, "manifests", "near.yaml"));
+    await eventually("near is gone", async () => (await report()).programmer.units === units || undefined);
   });
 
   test("an agent killed before it could do anything is made up for by the next", async () => {
     program("a");
     await answered(["a"], Date.now());
     await agent?.stop("SIGKILL");
-    expect(queryCgroup(cgroup, "cgroup_inet_egress").programIds).toEqual([]);
+    await noProgramLeft();
     program("b");
     await sleep(300);
     const strandedMs = Date.now();
     await answered(["a"], strandedMs);
     expect(clients.flatMap((client) => client.answerersSince(strandedMs))).not.toContain("b");
-    await startAgent(capabilities);
+    stall.follow((await startAgent(capabilities)).pid);
     const syncedMs = Date.now();
-    for (const first of await answered(["b"], strandedMs)) expect(first - syncedMs).toBeLessThan(WITHIN_MS);
+    const { tookMs, stalledMs } = await answeredBy("b", syncedMs);
+    expect(tookMs).toBeLessThan(WITHIN_MS + stalledMs);
   });
 });
+
+/** What a process held goes with it, a moment after it. */
+async function noProgramLeft(): Promise<void> {
+  const left = () => queryCgroup(cgroup, "cgroup_inet_egress").programIds.length;
+  await eventually("no program", () => left() === 0 || undefined);
+}
 
 test("an agent killed while sends fail leaves no program behind", async () => {
   program("a");
@@ -235,7 +267,7 @@ test("an agent killed while sends fail leaves no program behind", async () => {
     queryCgroup(cgroup, "cgroup_inet_egress").programIds.length === 1 ? true : undefined,
   );
   await agent?.stop("SIGKILL");
-  expect(queryCgroup(cgroup, "cgroup_inet_egress").programIds).toEqual([]);
+  await noProgramLeft();
   const sinceMs = Date.now();
   await answered(["a"], sinceMs);
 });

@@ -91,7 +91,7 @@ function noteOf(reason: string, name: string): Promise<Event> {
       const { items } = JSON.parse(list) as { items: Event[] };
       return items.find((event) => event.reason === reason && event.regarding.name === name);
     },
-    { withinMs: 10_000, everyMs: 300 },
+    { withinMs: 90_000, everyMs: 300 },
   );
 }
 

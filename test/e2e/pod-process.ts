@@ -22,6 +22,21 @@ async function serve(port: number): Promise<void> {
   await new Promise<void>((resolve) => udp.bind(port, "::", resolve));
 }
 
+const TICK_MS = 20;
+
+/** Calls `over` after so long, for as much of which this process ran; gives what ends the wait. */
+function patience(ms: number, over: () => void): () => void {
+  let left = ms;
+  let last = performance.now();
+  const timer = setInterval(() => {
+    const now = performance.now();
+    left -= Math.min(now - last, 2 * TICK_MS);
+    last = now;
+    if (left <= 0) over();
+  }, TICK_MS);
+  return () => clearInterval(timer);
+}
+
 const errorCode = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? String(error);
 const endpoint = (address = "", port = 0): string =>
   address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
@@ -32,18 +47,18 @@ function answered(text: string, nonce: string, peer: string): Outcome {
   return echoed === nonce ? { by, peer } : { error: "WRONG_ANSWER" };
 }
 
-function callTcp({ host, port, timeoutMs = 2_000 }: Call): Promise<Outcome> {
+function callTcp({ host, port, timeoutMs = 5_000 }: Call): Promise<Outcome> {
   const nonce = String(Math.random());
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     let text = "";
     let peer = "";
     const done = (outcome: Outcome) => {
-      clearTimeout(timer);
+      calm();
       socket.destroy();
       resolve(outcome);
     };
-    const timer = setTimeout(() => done({ error: "TIMEOUT" }), timeoutMs);
+    const calm = patience(timeoutMs, () => done({ error: "TIMEOUT" }));
     socket.on("error", (error) => done({ error: errorCode(error) }));
     socket.on("connect", () => {
       peer = endpoint(socket.remoteAddress, socket.remotePort);
@@ -56,16 +71,16 @@ function callTcp({ host, port, timeoutMs = 2_000 }: Call): Promise<Outcome> {
   });
 }
 
-function callUdp({ host, port, timeoutMs = 2_000, connected = false }: Call): Promise<Outcome> {
+function callUdp({ host, port, timeoutMs = 5_000, connected = false }: Call): Promise<Outcome> {
   const nonce = String(Math.random());
   return new Promise((resolve) => {
     const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
     const done = (outcome: Outcome) => {
-      clearTimeout(timer);
+      calm();
       socket.close();
       resolve(outcome);
     };
-    const timer = setTimeout(() => done({ error: "TIMEOUT" }), timeoutMs);
+    const calm = patience(timeoutMs, () => done({ error: "TIMEOUT" }));
     const failed = (error?: Error | null) => {
       if (error) done({ error: errorCode(error) });
     };

@@ -14,7 +14,7 @@ export interface Call {
   readonly protocol?: "TCP" | "UDP";
   /** UDP by connect() and send() instead of sendmsg() with an address. Default: false. */
   readonly connected?: boolean;
-  /** Default: 2,000. */
+  /** Of the calling process's own time. Default: 5,000. */
   readonly timeoutMs?: number;
 }
 

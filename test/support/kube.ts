@@ -108,6 +108,7 @@ export class ControlPlane {
   readonly agentKubeconfig: string;
   readonly #place: Place;
   readonly #binaries: string;
+  readonly #etcdUrl: string;
   readonly #apiServerArguments: readonly string[];
   readonly #daemons: Daemon[] = [];
   readonly #adminToken = randomBytes(16).toString("hex");
@@ -123,6 +124,7 @@ export class ControlPlane {
     this.#place = options.place ?? {};
     this.#binaries = binaries;
     const etcdUrl = `http://127.0.0.1:${etcd}`;
+    this.#etcdUrl = etcdUrl;
     this.#apiServerArguments = [
       `--etcd-servers=${etcdUrl}`,
       `--service-cluster-ip-range=${(options.serviceRanges ?? serviceRanges).join(",")}`,
@@ -161,6 +163,7 @@ export class ControlPlane {
     mkdirSync(options.dir, { recursive: true, mode: 0o700 });
     const plane = new ControlPlane(options, binaries, await freePorts(3));
     try {
+      await plane.#etcdAnswers();
       await plane.startApiServer();
       await plane.#makeAgentAccount();
       if (options.controllers) plane.#startControllers();
@@ -229,7 +232,7 @@ export class ControlPlane {
 
   /** Takes the API server away: SIGKILL resets its connections, SIGTERM ends them as an upgrade does (up to 15 s). */
   async stopApiServer(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
-    await this.#apiServer?.stop(signal);
+    await this.#apiServer?.stop(signal, 15_000);
   }
 
   /** Ends every process and waits for it; the data is worth nothing any more, so at once. */
@@ -251,6 +254,14 @@ export class ControlPlane {
       "--leader-elect=false",
       "--secure-port=0",
     ]);
+  }
+
+  /** An API server that finds none ends after a while. */
+  async #etcdAnswers(): Promise<void> {
+    const ask = ["curl", "-sf", "--max-time", "10", `${this.#etcdUrl}/health`];
+    await eventually("etcd answers", async () => (await command(ask, this.#place)).includes('"true"') || undefined, {
+      withinMs: 180_000,
+    });
   }
 
   async #ready(): Promise<true | undefined> {
@@ -276,6 +287,12 @@ export class ControlPlane {
     const token = await this.kubectl(["create", "token", "portolan", "--namespace=kube-system", "--duration=24h"]);
     this.#agentToken = token.trim();
     this.writeAgentKubeconfig(this.agentKubeconfig, this.server);
+    // A role counts a moment after it was made.
+    const allowed = ["get", "--raw", "/apis/networking.k8s.io/v1/servicecidrs?limit=1"];
+    await eventually("the account's role", async () => {
+      await this.kubectlAsAgent(allowed);
+      return true;
+    });
   }
 
   /** A kubeconfig of the agent's account that reaches the API server at another of its addresses. */

@@ -24,7 +24,7 @@ const ask = ({ host, port, line, version = "1.1", headers = [], body = "" }) => 
   const length = body === "" ? [] : ["Content-Length: " + body.length];
   let heard = "";
   const done = () => { socket.destroy(); resolve(heard); };
-  const timer = setTimeout(done, 5000);
+  const timer = setTimeout(done, 30000);
   socket.on("data", (data) => {
     heard += data.toString("latin1");
     const [head, text] = heard.split(/\\r\\n\\r\\n(.*)/s);
@@ -33,7 +33,7 @@ const ask = ({ host, port, line, version = "1.1", headers = [], body = "" }) => 
     const ended = method === "HEAD" || (expected === undefined ? text.endsWith("0\\r\\n\\r\\n") : text.length >= Number(expected));
     if (ended) { clearTimeout(timer); setTimeout(done, 50); }
   });
-  socket.on("error", (error) => { heard = error.code; });
+  socket.on("error", (error) => { heard ||= error.code; });
   socket.on("close", () => { clearTimeout(timer); resolve(heard); });
   socket.end([line + " HTTP/" + version, "Host: node", ...headers, ...length, "", body].join("\\r\\n"));
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clients as resolvers are: a connected UDP socket to each target, a datagram every 50 ms; after an error it opens a new
-// one (with --keep: goes on with the same). Prints every answer's first word and every error as a line of JSON.
+// one (with --keep: goes on with the same). Prints every connect, every answer's first word and every error as a line of JSON.
 //   node udp-client-process.ts [--keep] FAMILY/ADDRESS/PORT/ANYTHING ...
 
 import { createSocket, type Socket } from "node:dgram";
@@ -34,7 +34,10 @@ class Client {
     // A refused connect() is told to the callback, which is typed as if it never was.
     socket.connect(Number(port), address, (error?: Error) => {
       if (error) this.#fail(socket, error, true);
-      else this.#connected = true;
+      else {
+        this.#connected = true;
+        this.#say({ connected: true });
+      }
     });
   }
 

@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { eventually, type Place, placed } from "./daemon.ts";
 
-/** One line of the process: an answer by somebody, or an error. */
+/** One line of the process: a connect, an answer by somebody, or an error. */
 interface Seen {
   readonly target: string;
   /** Unix milliseconds. */
   readonly at: number;
+  readonly connected?: true;
   readonly by?: string;
   readonly error?: string;
 }
@@ -38,8 +39,19 @@ export class UdpClients {
     createInterface({ input: this.#child.stdout }).on("line", (line) => this.#seen.push(JSON.parse(line) as Seen));
   }
 
+  get pid(): number {
+    return this.#child.pid ?? -1;
+  }
+
+  /** Waits until there was a socket for every target. */
+  async connected(): Promise<void> {
+    const isConnected = (target: string) =>
+      this.#seen.some((seen) => seen.target === target && seen.connected === true);
+    await eventually("connected sockets", () => this.targets.every(isConnected) || undefined);
+  }
+
   /** Waits until every target has been answered by one of `names` since `sinceMs`; gives when the last first was. */
-  async answered(names: readonly string[], sinceMs: number, withinMs = 10_000): Promise<number> {
+  async answered(names: readonly string[], sinceMs: number, withinMs = 45_000): Promise<number> {
     const first = (target: string) =>
       this.#seen.find((seen) => seen.target === target && seen.at >= sinceMs && names.includes(seen.by ?? ""))?.at;
     return await eventually(
