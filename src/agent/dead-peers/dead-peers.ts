@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sockets connected to endpoints that serve no more: found by their records and ended, so that the application notices
-// and connects anew. Passes are a tenth of a second apart at least, whatever the rate of changes; each begins with a grace
-// period, so that every program that chose an endpoint before the change has left its record.
+// and connects anew. Each pass (passes.ts says when) begins with a grace period, so that every program that chose an
+// endpoint before the change has left its record.
 
 import { BpfError, gracePeriod } from "libbpf-ts";
 import type { Logger } from "pino";
@@ -16,12 +16,11 @@ import type { UnitStatus } from "../../program/status.ts";
 import type { UnitState } from "../../program/unit-state.ts";
 import { type FailingSends, HOLD_MS } from "./failing-sends.ts";
 import { type LostEndpoint, LostEndpoints } from "./lost-endpoints.ts";
+import { Passes } from "./passes.ts";
 import type { SocketEnder } from "./socket-ender.ts";
 import { lossKey, type Tracked, TrackedFlows } from "./tracked-flows.ts";
 import { type DeadPeerWays, describeWays } from "./ways.ts";
 
-const PASS_EVERY_MS = 100;
-const AFTER_FAILURE_MS = 5_000;
 /** One clean-up of one family: what kube-proxy's conntrack reconciler reports. */
 export interface DeadPeerRun {
   readonly family: Family;
@@ -64,6 +63,7 @@ type Due = Map<UnitState, Set<number>>;
 
 export class DeadPeers {
   readonly #options: DeadPeersOptions;
+  readonly #passes: Passes;
   readonly #tracked = new TrackedFlows();
   readonly #lost: LostEndpoints;
   readonly #due: Due = new Map();
@@ -75,16 +75,16 @@ export class DeadPeers {
   #tooManyUntilMs = Number.NEGATIVE_INFINITY;
   #listing = 0;
   #observer: (run: DeadPeerRun) => void = () => undefined;
-  #timer: NodeJS.Timeout | null = null;
-  #timerAtMs = 0;
-  #running: Promise<void> | null = null;
-  #lastMs = Number.NEGATIVE_INFINITY;
   #runs = 0;
   #told: string | null = null;
-  #stopped = false;
 
   constructor(options: DeadPeersOptions) {
     this.#options = options;
+    this.#passes = new Passes({
+      pass: () => this.#pass(),
+      wantedMs: () => this.#wantedMs(),
+      onEnd: (failure) => this.#note("pass", failure),
+    });
     this.#lost = new LostEndpoints(options.backend);
   }
 
@@ -102,7 +102,7 @@ export class DeadPeers {
         this.#ask(change.unit, this.#lossesOf(change));
       if (protocol === PROTOCOL.UDP && table.overflows) this.#lost.note(change);
     }
-    if (this.#due.size > 0) this.#schedule();
+    if (this.#due.size > 0) this.#passes.wake();
   }
 
   status(): DeadPeersStatus {
@@ -128,9 +128,7 @@ export class DeadPeers {
 
   /** Resolves when nothing runs any more; nothing is ended afterwards. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    await this.#running;
+    await this.#passes.stop();
     this.#options.sends.stop();
   }
 
@@ -150,35 +148,10 @@ export class DeadPeers {
     this.#due.set(unit, lost);
   }
 
-  /** The next pass, when there is something to do. */
-  #schedule(): void {
-    if (this.#stopped || this.#running !== null) return;
-    const now = performance.now();
-    const wanted = this.#due.size > 0 ? now : Math.min(this.#options.sends.againMs, this.#tracked.againMs);
-    if (wanted === Number.POSITIVE_INFINITY) return;
-    const atMs = Math.max(wanted, this.#lastMs + PASS_EVERY_MS);
-    if (this.#timer !== null && this.#timerAtMs <= atMs) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timerAtMs = atMs;
-    this.#timer = setTimeout(() => this.#start(), Math.max(0, atMs - now));
-    this.#timer.unref();
-  }
-
-  #start(): void {
-    this.#timer = null;
-    this.#lastMs = performance.now();
-    this.#running = this.#pass()
-      .then(
-        () => this.#note("pass", null),
-        (error: unknown) => {
-          this.#lastMs += AFTER_FAILURE_MS;
-          this.#note("pass", (error as Error).message);
-        },
-      )
-      .finally(() => {
-        this.#running = null;
-        this.#schedule();
-      });
+  /** At once when there is something to do, else when something is to be looked at again. */
+  #wantedMs(): number {
+    if (this.#due.size > 0) return performance.now();
+    return Math.min(this.#options.sends.againMs, this.#tracked.againMs);
   }
 
   async #pass(): Promise<void> {
@@ -288,7 +261,7 @@ export class DeadPeers {
     if (tries.length === 0) return counts;
     const { ended, everywhere, failure } = await ender.end(
       tries.map(({ flow }) => flow),
-      { isStranded: (flow) => isStranded(flow, ownerOf), isStopped: () => this.#stopped },
+      { isStranded: (flow) => isStranded(flow, ownerOf), isStopped: () => this.#passes.isStopped },
     );
     this.#note("ending", failure);
     const turns = new Turns();
