@@ -60,6 +60,8 @@ test("one after the other; none after the last one's end", async () => {
   passes.wake();
   await vi.advanceTimersByTimeAsync(1_000);
   passes.wake();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(startedMs).toEqual([0]);
   const stopped = passes.stop();
   long.resolve();
   await stopped;
