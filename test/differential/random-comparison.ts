@@ -22,8 +22,8 @@ import { NAMESPACE } from "./random-services.ts";
 import { parseRuleset } from "./ruleset.ts";
 import { RulesetWalk } from "./ruleset-walk.ts";
 
-/** A change of the Node alone has no mark by which its arrival could be seen. */
-const WITHIN_MS = 6_000;
+/** A change of the Node alone has no mark by which its arrival could be seen, and kube-proxy may have to try twice. */
+const WITHIN_MS = 60_000;
 const PAUSE_MS = 250;
 const MOST_TOLD = 25;
 
@@ -55,7 +55,7 @@ export class Comparer {
     return { services: [...services], slices: [...slices] };
   }
 
-  /** Looks again until nothing is unexplained, or for some seconds. */
+  /** Looks again until nothing is unexplained, or for a minute. */
   async compare(zone: string): Promise<Comparison> {
     const { services, slices } = await this.objects();
     const world: PlainWorld = {

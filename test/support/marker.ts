@@ -9,7 +9,8 @@ const NAMESPACE = "step-marker";
 const CLUSTER_IPS = ["10.96.255.254", "fd00:96::fffe"] as const;
 const ENDPOINTS = ["10.244.255.1", "fd00:10:244:ffff::1"] as const;
 const FIRST_PORT = 1_000;
-const WITHIN_MS = 5_000;
+/** kube-proxy may have to try twice, half a minute apart. */
+const WITHIN_MS = 90_000;
 
 /** Port of step `n`, of Service and endpoints. */
 const portOf = (n: number): number => FIRST_PORT + n;

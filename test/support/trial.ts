@@ -7,7 +7,7 @@ import type { Check } from "./checks.ts";
 import { type AffinityMemory, type Patience, tryCheck } from "./outcome.ts";
 import type { World } from "./world.ts";
 
-const PATIENCE: readonly Patience[] = [{ timeoutMs: 300 }, { timeoutMs: 1_500 }, { timeoutMs: 2_500 }];
+const PATIENCE: readonly Patience[] = [300, 1_500, 2_500, 10_000].map((timeoutMs) => ({ timeoutMs }));
 const PAUSE_MS = 200;
 
 /** One world's part in a scenario. */
