@@ -10,9 +10,11 @@ import { command, eventually } from "../support/daemon.ts";
 
 const NAME = `ptdp-${process.pid}-named`;
 const STALE = `/run/netns/ptdp-${process.pid}-stale`;
-const holder = spawn("unshare", ["--net", "sleep", "60"], { stdio: "ignore" });
+const holder = spawn("unshare", ["--net", "sleep", "300"], { stdio: "ignore" });
 const own = statSync("/proc/self/ns/net").ino;
-const inode = (path: string): number => statSync(path).ino;
+/** Those of others may have gone since they were found. */
+const inodes = (paths: readonly string[]): number[] =>
+  paths.flatMap((path) => statSync(path, { throwIfNoEntry: false })?.ino ?? []);
 
 beforeAll(async () => {
   await command(["ip", "netns", "add", NAME]);
@@ -42,12 +44,12 @@ test("are found once each, and can be entered", async () => {
   expect(named).toContain(`/run/netns/${NAME}`);
   expect(named).not.toContain(STALE);
   const held = await search.ofProcesses();
-  expect(held.map(inode)).toContain(inode(`/proc/${holder.pid}/ns/net`));
-  const all = [...named, ...held].map(inode);
+  expect(inodes(held)).toContain(statSync(`/proc/${holder.pid}/ns/net`).ino);
+  const all = inodes([...named, ...held]);
   expect(new Set(all).size).toBe(all.length);
   expect(all).not.toContain(own);
   // Others may be made meanwhile.
-  const again = [...search.named(), ...(await search.ofProcesses())].map(inode);
+  const again = inodes([...search.named(), ...(await search.ofProcesses())]);
   expect(again.filter((one) => all.includes(one))).toEqual([]);
   for (const netns of [`/run/netns/${NAME}`, `/proc/${holder.pid}/ns/net`]) {
     for await (const _ of connectedSockets({ protocol: 17, netns })) throw new Error("nobody is there");
