@@ -6,7 +6,7 @@ import type { ApiClient } from "./api-client.ts";
 import { OtherClusterError, StatusError } from "./api-error.ts";
 import { readBody } from "./body-reader.ts";
 import type { Clock } from "./clock.ts";
-import { isObject, member, objectMember } from "./decode-field.ts";
+import { isObject, member, objectMember } from "./decode/field.ts";
 
 /** The Service in front of the API servers. */
 export const API_SERVICE = { namespace: "default", name: "kubernetes", key: "default/kubernetes" };

@@ -4,8 +4,8 @@
 // trouble to that object.
 
 import { objectKey, type Problem } from "../model/types.ts";
-import type { Decoded } from "./decode.ts";
-import { type JsonObject, member, objectMember } from "./decode-field.ts";
+import type { Decoded } from "./decode/decode.ts";
+import { type JsonObject, member, objectMember } from "./decode/field.ts";
 
 /** Where the objects of one kind go. */
 export interface Delivery<T> {

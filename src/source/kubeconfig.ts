@@ -14,7 +14,7 @@ import {
   type User,
 } from "@kubernetes/client-node/dist/config_types.js";
 import { SourceConfigError } from "./config-error.ts";
-import { isObject, type JsonObject, member, objectMember } from "./decode-field.ts";
+import { isObject, type JsonObject, member, objectMember } from "./decode/field.ts";
 
 export interface Kubeconfig {
   /** URL without a slash at its end. */

@@ -11,7 +11,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { API_SERVICE, ClusterIdentity } from "./cluster-identity.ts";
 import { reasonOf } from "./config-error.ts";
 import { Credentials } from "./credentials.ts";
-import { decodeEndpointSlice, decodeService } from "./decode.ts";
+import { decodeEndpointSlice, decodeService } from "./decode/decode.ts";
 import { checkedServer } from "./kubeconfig.ts";
 import type { Resource } from "./list-watch.ts";
 import { nodeResource, serviceCidrResource } from "./node-watch.ts";

@@ -7,7 +7,7 @@ import type { ApiClient } from "./api-client.ts";
 import { CorruptStreamError, InterruptedError, MassDeletionError, StatusError, WentBackError } from "./api-error.ts";
 import { readBody } from "./body-reader.ts";
 import type { Clock } from "./clock.ts";
-import { isObject, type JsonObject, member, objectMember } from "./decode-field.ts";
+import { isObject, type JsonObject, member, objectMember } from "./decode/field.ts";
 import { type Delivery, KnownObjects, keyOf, type Snapshot, versionOf } from "./known-objects.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { ListScanner } from "./list-scanner.ts";

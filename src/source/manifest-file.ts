@@ -3,8 +3,8 @@
 
 import type { EndpointSlice, Node, Service } from "../model/types.ts";
 import { reasonOf } from "./config-error.ts";
-import { type Decoded, decodeEndpointSlice, decodeNode, decodeService, decodeServiceCidr } from "./decode.ts";
-import { describe, isObject, type JsonObject, member } from "./decode-field.ts";
+import { type Decoded, decodeEndpointSlice, decodeNode, decodeService, decodeServiceCidr } from "./decode/decode.ts";
+import { describe, isObject, type JsonObject, member } from "./decode/field.ts";
 import { Slicer } from "./slicer.ts";
 
 interface ManifestKinds {

@@ -3,7 +3,7 @@
 // a server that has none, or does not let us see them, is no worse a source of the rest.
 
 import type { Node } from "../model/types.ts";
-import { decodeNode, decodeServiceCidr } from "./decode.ts";
+import { decodeNode, decodeServiceCidr } from "./decode/decode.ts";
 import type { Resource } from "./list-watch.ts";
 import type { SourceSink } from "./source.ts";
 

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalAddress } from "../model/address.ts";
-import { isObject, member } from "./decode-field.ts";
+import { isObject, member } from "./decode/field.ts";
 
 /** What the cluster said of its own API servers. */
 export interface KnownServers {

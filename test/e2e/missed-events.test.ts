@@ -7,7 +7,7 @@ import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { decodeEndpointSlice, decodeService } from "../../src/source/decode.ts";
+import { decodeEndpointSlice, decodeService } from "../../src/source/decode/decode.ts";
 import { KubernetesSource } from "../../src/source/kubernetes.ts";
 import { eventually } from "../support/daemon.ts";
 import { ControlPlane } from "../support/kube.ts";

@@ -8,7 +8,7 @@ import { type Cidr, parseCidr } from "../../src/model/address.ts";
 import { nodeFacts } from "../../src/model/node.ts";
 import { Store } from "../../src/model/store.ts";
 import type { EndpointSlice, Node, Problem, Service, ServiceKey } from "../../src/model/types.ts";
-import { decodeEndpointSlice, decodeNode, decodeService, decodeServiceCidr } from "../../src/source/decode.ts";
+import { decodeEndpointSlice, decodeNode, decodeService, decodeServiceCidr } from "../../src/source/decode/decode.ts";
 import { ServiceCidrs } from "../../src/source/node-watch.ts";
 import type { Manifest, ObjectReference, Scenario, ScenarioStep } from "./scenario.ts";
 

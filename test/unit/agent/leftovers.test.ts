@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { Leftovers } from "../../../src/agent/leftovers.ts";
 import { Store } from "../../../src/model/store.ts";
 import type { UnitStatus } from "../../../src/program/status.ts";
-import { decodeEndpointSlice, decodeService } from "../../../src/source/decode.ts";
+import { decodeEndpointSlice, decodeService } from "../../../src/source/decode/decode.ts";
 import type { Source } from "../../../src/source/source.ts";
 import { service, slice } from "../source/objects.ts";
 

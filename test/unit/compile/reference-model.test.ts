@@ -8,7 +8,7 @@ import type { Unit } from "../../../src/compile/unit.ts";
 import { type Cidr, parseCidr } from "../../../src/model/address.ts";
 import { nodeFacts } from "../../../src/model/node.ts";
 import { Store } from "../../../src/model/store.ts";
-import { decodeEndpointSlice, decodeNode, decodeService } from "../../../src/source/decode.ts";
+import { decodeEndpointSlice, decodeNode, decodeService } from "../../../src/source/decode/decode.ts";
 import { fc } from "../../support/property.ts";
 import {
   type PlainService,

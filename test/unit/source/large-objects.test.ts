@@ -7,7 +7,7 @@ import { Compiler } from "../../../src/compile/compile.ts";
 import type { CompileOptions } from "../../../src/compile/frontends.ts";
 import { Store } from "../../../src/model/store.ts";
 import type { Problem } from "../../../src/model/types.ts";
-import { decodeService } from "../../../src/source/decode.ts";
+import { decodeService } from "../../../src/source/decode/decode.ts";
 import { facts, options } from "../compile/objects.ts";
 
 /**

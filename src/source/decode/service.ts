@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The body of a Service: which of its fields a Service proxy serves, and which of them are refused.
 
-import { canonicalAddress, familyOfText, formatCidr, parseCidr } from "../model/address.ts";
-import type { Family, Service, ServicePort } from "../model/types.ts";
+import { canonicalAddress, familyOfText, formatCidr, parseCidr } from "../../model/address.ts";
+import type { Family, Service, ServicePort } from "../../model/types.ts";
 import {
   describe,
   exact,
@@ -15,8 +15,8 @@ import {
   readPort,
   readPortName,
   readProtocol,
-} from "./decode-field.ts";
-import type { ObjectMeta } from "./decode-meta.ts";
+} from "./field.ts";
+import type { ObjectMeta } from "./meta.ts";
 import { SharedLists } from "./shared-lists.ts";
 
 const PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name";

@@ -2,11 +2,11 @@
 // What is taken of a Node and of a ServiceCIDR, and what the facts of a node are made of.
 
 import { describe, expect, test } from "vitest";
-import { nodeFacts } from "../../../src/model/node.ts";
-import type { Node } from "../../../src/model/types.ts";
-import { decodeNode, decodeServiceCidr } from "../../../src/source/decode.ts";
-import { mutated, objectEdits } from "../../support/mutation.ts";
-import { fc } from "../../support/property.ts";
+import { nodeFacts } from "../../../../src/model/node.ts";
+import type { Node } from "../../../../src/model/types.ts";
+import { decodeNode, decodeServiceCidr } from "../../../../src/source/decode/decode.ts";
+import { mutated, objectEdits } from "../../../support/mutation.ts";
+import { fc } from "../../../support/property.ts";
 
 const NODE = {
   apiVersion: "v1",

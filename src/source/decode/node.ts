@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bodies of a Node and of a ServiceCIDR: the few fields that concern a Service proxy.
 
-import { canonicalAddress, formatCidr, parseCidr } from "../model/address.ts";
-import type { Node } from "../model/types.ts";
+import { canonicalAddress, formatCidr, parseCidr } from "../../model/address.ts";
+import type { Node } from "../../model/types.ts";
 import {
   describe,
   exact,
@@ -13,8 +13,8 @@ import {
   listMember,
   member,
   objectMember,
-} from "./decode-field.ts";
-import type { ObjectMeta } from "./decode-meta.ts";
+} from "./field.ts";
+import type { ObjectMeta } from "./meta.ts";
 
 const ZONE_LABEL = "topology.kubernetes.io/zone";
 const EXCLUDED_TAINT = "ToBeDeletedByClusterAutoscaler";

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The body of an EndpointSlice as arrays of numbers: a quarter of a million endpoints are no objects.
 
-import { ADDRESS_BYTES, parseAddress } from "../model/address.ts";
-import { appendAddress } from "../model/address-list.ts";
-import { CONDITION, type EndpointSlice, type Family, type SlicePort } from "../model/types.ts";
+import { ADDRESS_BYTES, parseAddress } from "../../model/address.ts";
+import { appendAddress } from "../../model/address-list.ts";
+import { CONDITION, type EndpointSlice, type Family, type SlicePort } from "../../model/types.ts";
 import {
   describe,
   exact,
@@ -18,9 +18,9 @@ import {
   readPort,
   readPortName,
   readProtocol,
-} from "./decode-field.ts";
-import { HintReader } from "./decode-hints.ts";
-import { type ObjectMeta, readTime } from "./decode-meta.ts";
+} from "./field.ts";
+import { HintReader } from "./hints.ts";
+import { type ObjectMeta, readTime } from "./meta.ts";
 import { SharedLists } from "./shared-lists.ts";
 
 const SERVICE_NAME_LABEL = "kubernetes.io/service-name";

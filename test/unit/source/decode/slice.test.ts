@@ -2,9 +2,9 @@
 // What is taken of an EndpointSlice: addresses, conditions, hints, and what is refused with which field path.
 
 import { expect, test } from "vitest";
-import { CONDITION, type EndpointSlice, PROTOCOL } from "../../../src/model/types.ts";
-import { decodeEndpointSlice } from "../../../src/source/decode.ts";
-import { problems, slice } from "./raw-objects.ts";
+import { CONDITION, type EndpointSlice, PROTOCOL } from "../../../../src/model/types.ts";
+import { decodeEndpointSlice } from "../../../../src/source/decode/decode.ts";
+import { problems, slice } from "../raw-objects.ts";
 
 test("an EndpointSlice: only addresses[0], nil conditions resolved, nil names and ports left out", () => {
   const { READY, SERVING, TERMINATING } = CONDITION;

@@ -11,7 +11,7 @@ import {
   listMember,
   member,
   objectMember,
-} from "./decode-field.ts";
+} from "./field.ts";
 import { SharedLists } from "./shared-lists.ts";
 
 const NONE: readonly string[] = [];

@@ -2,12 +2,12 @@
 // Unknown JSON or YAML → the objects portolan works on: the border that hostile input does not cross. Decides which objects
 // are a Service proxy's (kube-proxy's selectors, applied again here because a folder has no selectors) and never throws.
 
-import { type EndpointSlice, type Node, objectKey, type Problem, type Service } from "../model/types.ts";
-import { describe, Findings, isObject, type JsonObject } from "./decode-field.ts";
-import { type ObjectMeta, readMeta } from "./decode-meta.ts";
-import { nodeFrom, serviceCidrsFrom } from "./decode-node.ts";
-import { serviceReader } from "./decode-service.ts";
-import { sliceFrom } from "./decode-slice.ts";
+import { type EndpointSlice, type Node, objectKey, type Problem, type Service } from "../../model/types.ts";
+import { describe, Findings, isObject, type JsonObject } from "./field.ts";
+import { type ObjectMeta, readMeta } from "./meta.ts";
+import { nodeFrom, serviceCidrsFrom } from "./node.ts";
+import { serviceReader } from "./service.ts";
+import { sliceFrom } from "./slice.ts";
 
 /**
  * `object` null without problems: not ours (headless, ExternalName, another proxy's, no Service's slice).

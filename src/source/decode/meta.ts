@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every kind takes from an object's metadata.
 
-import { UNKNOWN_AGE } from "../model/types.ts";
-import { describe, intern, isDnsName, isObject, type JsonObject, member, objectMember } from "./decode-field.ts";
+import { UNKNOWN_AGE } from "../../model/types.ts";
+import { describe, intern, isDnsName, isObject, type JsonObject, member, objectMember } from "./field.ts";
 
 export interface ObjectMeta {
   readonly namespace: string;

@@ -2,11 +2,11 @@
 // decode: what is ours, what is taken of it, what is refused with which field path, and that nothing makes it throw.
 
 import { expect, test } from "vitest";
-import { PROTOCOL, type Service, UNKNOWN_AGE } from "../../../src/model/types.ts";
-import { decodeEndpointSlice, decodeService } from "../../../src/source/decode.ts";
-import { mutated, objectEdits } from "../../support/mutation.ts";
-import { fc } from "../../support/property.ts";
-import { problems, service, slice } from "./raw-objects.ts";
+import { PROTOCOL, type Service, UNKNOWN_AGE } from "../../../../src/model/types.ts";
+import { decodeEndpointSlice, decodeService } from "../../../../src/source/decode/decode.ts";
+import { mutated, objectEdits } from "../../../support/mutation.ts";
+import { fc } from "../../../support/property.ts";
+import { problems, service, slice } from "../raw-objects.ts";
 
 const NOTHING = { object: null, problems: [] };
 

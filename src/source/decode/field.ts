@@ -2,8 +2,8 @@
 // How a field of an unknown object is read: every reader answers a value of the right type or records why not.
 // Nothing here throws, whatever the input.
 
-import type { Problem } from "../model/types.ts";
-import { PROTOCOL, type Protocol } from "../model/types.ts";
+import type { Problem } from "../../model/types.ts";
+import { PROTOCOL, type Protocol } from "../../model/types.ts";
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -2,7 +2,7 @@
 // Equal short lists are one array, and no list is taken for another.
 
 import { describe, expect, it } from "vitest";
-import { SharedLists } from "../../../src/source/shared-lists.ts";
+import { SharedLists } from "../../../../src/source/decode/shared-lists.ts";
 
 const ports = (count: number) => Array.from({ length: count }, (_, i) => ({ name: `p${i}`, port: 80 + i }));
 
