@@ -138,7 +138,7 @@ describe("update", () => {
   }
   let child: ChildProcess;
 
-  async function ask(message: "start" | "stop"): Promise<Outcome> {
+  async function ask(message: "start" | "count" | "stop"): Promise<Outcome> {
     child.send(message);
     const [answer] = await once(child, "message");
     return answer as Outcome;
@@ -162,7 +162,7 @@ describe("update", () => {
     using alsoRefuse = second.program("refuse");
     const link = attach(refuse);
     await ask("start");
-    for (let i = 0; i < 300; i++) {
+    for (let i = 0; i < 300 || (await ask("count")).refused <= 10; i++) {
       link.update(i % 2 === 0 ? alsoRefuse : refuse);
       expect(link.info.programId).toBe((i % 2 === 0 ? alsoRefuse : refuse).info.id);
       if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
@@ -173,7 +173,7 @@ describe("update", () => {
 
     link.update(allow);
     await ask("start");
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    while ((await ask("count")).connected === 0) await new Promise((resolve) => setTimeout(resolve, 10));
     const after = await ask("stop");
     expect(after.refused).toBe(0);
     expect(after.connected).toBeGreaterThan(0);

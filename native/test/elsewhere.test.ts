@@ -78,8 +78,12 @@ describe("a netlink exchange", () => {
     await expect(netlinkExchange(0, "x" as unknown as Uint8Array)).rejects.toThrow(TypeError);
   });
 
-  it("gives up on a kernel that does not answer", async () => {
+  it("gives up on a kernel that does not answer, and does not hold up the event loop meanwhile", async () => {
+    let turns = 0;
+    const clock = setInterval(() => turns++, 1);
     expect((await rejection(netlinkExchange(0, request(NOOP, REQUEST)))).code).toBe("ETIMEDOUT");
+    clearInterval(clock);
+    expect(turns).toBeGreaterThan(5);
   });
 
   it("hears nobody but the kernel: whoever else sends to its port is refused", async () => {
@@ -100,15 +104,11 @@ print(heard)`;
     await once(child, "close");
   });
 
-  it("leaves no descriptor and no namespace behind, and does not hold up the event loop", async () => {
+  it("leaves no descriptor and no namespace behind", async () => {
     await netlinkExchange(0, dump, { netns });
     const before = openFiles();
-    let turns = 0;
-    const clock = setInterval(() => turns++, 1);
     for (let i = 0; i < 300; i++) await netlinkExchange(0, dump, { netns });
-    clearInterval(clock);
     expect(openFiles()).toBe(before);
-    expect(turns).toBeGreaterThan(5);
   });
 });
 
@@ -146,14 +146,15 @@ describe("a collected iterator", () => {
     object.load();
     using program = object.program("udp_sockets");
     const sockets: Socket[] = [];
-    const here = (await collectIterator(program)).length;
     for (let i = 0; i < 3; i++) {
       const socket = createSocket("udp4");
       sockets.push(socket);
       socket.bind(0, "127.0.0.1");
       await once(socket, "listening");
     }
-    expect((await collectIterator(program)).length).toBe(here + 3);
+    // Others may come and go in this namespace.
+    const seen = new Set(new Uint16Array((await collectIterator(program)).slice().buffer));
+    expect(sockets.filter((socket) => seen.has(socket.address().port))).toEqual(sockets);
     expect((await collectIterator(program, { netns })).length).toBe(0);
     expect((await rejection(collectIterator(program, { netns: "/nonexistent" }))).code).toBe("ENOENT");
     for (const socket of sockets) socket.close();

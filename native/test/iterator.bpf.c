@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Writes every 4-byte key of a map, as bytes; every 4 KiB value; a byte for every UDP socket. In an object of its own: tracing programs need CAP_PERFMON. */
+/* Writes every 4-byte key of a map, as bytes; every 4 KiB value; the port of every UDP socket. In an object of its own: tracing programs need CAP_PERFMON. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
@@ -18,6 +18,22 @@ struct bpf_iter__bpf_map_elem {
 	void *key;
 	void *value;
 };
+
+struct sock_common {
+	__u16 skc_num;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_common __sk_common;
+} __attribute__((preserve_access_index));
+
+struct inet_sock {
+	struct sock sk;
+} __attribute__((preserve_access_index));
+
+struct udp_sock {
+	struct inet_sock inet;
+} __attribute__((preserve_access_index));
 
 struct bpf_iter__udp {
 	struct bpf_iter_meta *meta;
@@ -45,10 +61,12 @@ int pages(struct bpf_iter__bpf_map_elem *ctx)
 SEC("iter/udp")
 int udp_sockets(struct bpf_iter__udp *ctx)
 {
-	__u8 one = 1;
+	__u16 port;
 
-	if (ctx->udp_sk)
-		bpf_seq_write(ctx->meta->seq, &one, sizeof(one));
+	if (!ctx->udp_sk)
+		return 0;
+	port = ctx->udp_sk->inet.sk.__sk_common.skc_num;
+	bpf_seq_write(ctx->meta->seq, &port, sizeof(port));
 	return 0;
 }
 

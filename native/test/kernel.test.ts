@@ -48,13 +48,10 @@ describe("grace periods", () => {
   it("are waited for beside the event loop", async () => {
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1);
-    const before = performance.now();
-    for (let i = 0; i < 10; i++) await gracePeriod();
-    const elapsedMs = performance.now() - before;
+    // One takes milliseconds, or far less on a kernel that hurries: as many as it takes, and the loop turns meanwhile.
+    for (let i = 0; i < 10_000 && ticks < 5; i++) await gracePeriod();
     clearInterval(timer);
-    // A real one takes milliseconds; the loop turned all the while.
-    expect(elapsedMs).toBeGreaterThan(10);
-    expect(ticks).toBeGreaterThan(elapsedMs / 10);
+    expect(ticks).toBeGreaterThanOrEqual(5);
   });
 
   it("leave nothing behind, also when many wait", async () => {

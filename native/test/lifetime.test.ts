@@ -7,7 +7,7 @@ import { childPath, runChild, Sandbox } from "./sandbox.ts";
 
 const ROUNDS = 10_000;
 
-it(`loses no descriptor in ${ROUNDS} rounds of opening and closing`, { timeout: 300_000 }, () => {
+it(`loses no descriptor in ${ROUNDS} rounds of opening and closing`, { timeout: 600_000 }, () => {
   using sandbox = new Sandbox();
   sandbox.pin("any"); // mounts
   const args = [objectPath("test"), sandbox.pin(""), sandbox.cgroup, String(ROUNDS)];

@@ -43,7 +43,6 @@ describe("test runs", () => {
     expect(run.data?.length).toBe(104);
     expect(run.data?.subarray(0, 100)).toEqual(data);
     expect(run.ctx).toBeNull();
-    expect(run.durationNs).toBeGreaterThan(0);
   });
 
   it("hand a context in and out", () => {
@@ -59,7 +58,8 @@ describe("test runs", () => {
     using bss = object.map("test.bss");
     const calls = () => new DataView(bss.get(u32(0))?.buffer ?? new ArrayBuffer(8)).getBigUint64(0, true);
     const before = calls();
-    program.testRun({ data: new Uint8Array(64), repeat: 1000 });
+    // Of one of them; a clock may be too coarse for one alone.
+    expect(program.testRun({ data: new Uint8Array(64), repeat: 1000 }).durationNs).toBeGreaterThan(0);
     expect(calls() - before).toBe(1000n);
   });
 

@@ -34,12 +34,12 @@ it("does what it says", async () => {
   writeFileSync(`${sandbox.cgroup}/cgroup.procs`, String(child.pid));
   child.send("start");
   const [node = "", ...path] = nodeCommand(`${directory}ports.ts`);
-  const example = spawn(node, [...path, `${directory}ports.bpf.o`, sandbox.cgroup, "1"]);
+  const example = spawn(node, [...path, `${directory}ports.bpf.o`, sandbox.cgroup, "3"]);
   let output = "";
   let problems = "";
   example.stdout.on("data", (data) => (output += data));
   example.stderr.on("data", (data) => (problems += data));
-  const [code] = await once(example, "exit");
+  const [code] = await once(example, "close");
   const gone = once(child, "exit");
   child.disconnect();
   await gone;

@@ -61,7 +61,7 @@ export class Sandbox implements Disposable {
   [Symbol.dispose](): void {
     for (const target of mountsBelow(this.dir)) sys.umount(target, MNT_DETACH);
     if (this.#netns !== null) execFileSync("ip", ["netns", "delete", this.#netns]);
-    if (this.#cgroup !== null && existsSync(this.#cgroup)) rmdirSync(this.#cgroup);
+    if (this.#cgroup !== null) removeCgroup(this.#cgroup);
     rmSync(this.dir, { recursive: true });
   }
 }
@@ -82,13 +82,25 @@ export function nodeCommand(path: string, flags: string[] = []): string[] {
 export function runChild<T>(name: string, options: { args?: string[]; flags?: string[]; before?: string[] } = {}): T {
   const { args = [], flags = [], before = [] } = options;
   const [file = "", ...rest] = [...before, ...nodeCommand(childPath(name), flags), ...args];
-  return JSON.parse(execFileSync(file, rest, { encoding: "utf8", timeout: 290_000 })) as T;
+  return JSON.parse(execFileSync(file, rest, { encoding: "utf8", timeout: 590_000 })) as T;
 }
 
 /** Starts a child program that talks through an IPC channel. */
 export function startChild(name: string, args: string[] = []): ChildProcess {
   const [file = "", ...rest] = [...nodeCommand(childPath(name)), ...args];
   return spawn(file, rest, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+}
+
+/** It is busy for a moment after its last process has gone. */
+function removeCgroup(dir: string): void {
+  for (let left = 100; existsSync(dir); left--) {
+    try {
+      rmdirSync(dir);
+    } catch (error) {
+      if (left === 0) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    }
+  }
 }
 
 export function openFiles(): number {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connects to a listener of its own, one connection at a time, between "start" and "stop"; then says how many failed.
+// Connects to a listener of its own, one connection at a time, between "start" and "stop"; then, and when asked for the
+// "count", says how many failed.
 import { createConnection, createServer } from "node:net";
 
 const server = createServer((socket) => socket.destroy());
@@ -32,6 +33,8 @@ server.listen(0, "127.0.0.1", () => {
       [running, refused, connected] = [true, 0, 0];
       process.send?.({ refused, connected });
       void loop(port);
+    } else if (message === "count") {
+      process.send?.({ refused, connected });
     } else {
       running = false;
     }

@@ -12,12 +12,14 @@ function churn(times: number): void {
 
 let links = 0;
 const heard = new NetlinkSocket(0, RTMGRP_LINK);
-heard.onMessage(() => {
-  links++;
-  heard.close();
+await new Promise<void>((resolve) => {
+  heard.onMessage(() => {
+    links++;
+    heard.close();
+    resolve();
+  });
+  churn(1);
 });
-churn(1);
-await new Promise((resolve) => setTimeout(resolve, 50));
 
 using deaf = new NetlinkSocket(0, RTMGRP_LINK);
 const lost = new NetlinkSocket(0, RTMGRP_LINK);
