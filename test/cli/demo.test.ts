@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { expect, test } from "vitest";
 import { findCgroup } from "../../src/node/cgroup.ts";
+import { alone } from "../support/contention.ts";
 import { eventually } from "../support/daemon.ts";
 import { outcome, portolan } from "./bed.ts";
 
@@ -29,10 +30,10 @@ function commandLine(pid: string): string {
 
 test("tells the whole story in less than 30 s", async () => {
   const before = traces();
-  const started = performance.now();
-  const { code, stdout, stderr } = await outcome([portolan, "demo"]);
+  const { answer, tookMs } = await alone(() => outcome([portolan, "demo"]));
+  const { code, stdout, stderr } = answer;
   expect([code, stderr]).toEqual([0, ""]);
-  expect(performance.now() - started).toBeLessThan(30_000);
+  expect(tookMs).toBeLessThan(30_000);
   expect(stdout).toMatch(/web by ClusterIP, from pod3 +pod[12] +10\.96\.0\.80 port 80/);
   expect(stdout).toMatch(/web over IPv6, from pod3 +pod[12] +fd00:96::80 port 80/);
   expect(stdout).toMatch(/web by NodePort on loopback +pod[12] +127\.0\.0\.1 port 30080/);

@@ -2,7 +2,7 @@
 // What somebody's hand does to an installation: rows, slots and words of its maps, its pins, its links, one at random and
 // each of a kind that an audit names.
 
-import { readdirSync, unlinkSync } from "node:fs";
+import { readdirSync, renameSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { BpfLink, BpfMap, BpfObject } from "libbpf-ts";
 import type { Damage } from "../../src/agent/audit.ts";
@@ -75,10 +75,15 @@ function pin(folder: "maps" | "links" | "progs"): Hand {
   return (pins, pick) => {
     const names = readdirSync(join(pins, folder));
     const path = join(pins, folder, names[pick(names.length)] ?? "");
-    unlinkSync(path);
-    if (pick(2) === 0) return;
+    if (pick(2) === 0) {
+      unlinkSync(path);
+      return;
+    }
     using other = BpfMap.create({ type: "array", name: "other", keySize: 4, valueSize: 4, maxEntries: 1 });
-    other.pin(path);
+    // In its place at once: a pin that is gone may be back before another is put there.
+    const elsewhere = join(pins, "..", "..", "other");
+    other.pin(elsewhere);
+    renameSync(elsewhere, path);
   };
 }
 
