@@ -23,9 +23,6 @@ export const BACKENDS = {
 /** How long an actor waits for an answer that is not to come. */
 export const SILENCE_MS = 1_500;
 
-/** Of expect.poll(), for what comes sooner or later. */
-export const PATIENTLY = { timeout: 30_000 } as const;
-
 /** The host knows that there is no way there. */
 export const UNREACHABLE = "10.9.2.1";
 

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Actor } from "./actor.ts";
-import { BACKENDS, Bed, PATIENTLY, SILENCE_MS, UNREACHABLE } from "./bed.ts";
+import { BACKENDS, Bed, SILENCE_MS, UNREACHABLE } from "./bed.ts";
 import { ALGORITHM, extentWord, FRONTEND, type Service } from "./table.ts";
 
 /** Socket family, and how it names the frontend; what it is then shown is the same. */
@@ -207,7 +207,7 @@ describe.each(KINDS)("$name", ({ socket, vip, plain }) => {
     for (let i = 1; i <= 20; i++) await other.do(`socket ${i} tcp ${socket}`, `connect ${i} ${vip} 80`);
     expect(bed.table.active(service(), 0)).toBe(20);
     await other.kill();
-    await expect.poll(() => bed.table.active(service(), 0), PATIENTLY).toBe(0);
+    await expect.poll(() => bed.table.active(service(), 0)).toBe(0);
   });
 });
 

@@ -3,7 +3,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Actor } from "./actor.ts";
-import { BACKENDS, Bed, PATIENTLY } from "./bed.ts";
+import { BACKENDS, Bed } from "./bed.ts";
 import { addressBytes } from "./codec.ts";
 import { BACKEND, FRONTEND, type Service } from "./table.ts";
 
@@ -109,7 +109,7 @@ describe.each([
     for (let i = 1; i <= 30; i++) await other.do(`socket ${i} tcp 4`, `connect ${i} ${VIP} 80`);
     expect(active()).toBe(30);
     await other.kill();
-    await expect.poll(() => active(), PATIENTLY).toBe(0);
+    await expect.poll(() => active()).toBe(0);
   });
 
   test("a connection refused by the endpoint counts until the next connect or close", async () => {

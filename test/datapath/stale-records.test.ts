@@ -10,7 +10,7 @@ import { StaleRecords } from "../../src/datapath/stale-records.ts";
 import { NamespaceSearch } from "../../src/node/netns.ts";
 import { connectedSockets } from "../../src/node/sock-diag.ts";
 import type { Actor } from "./actor.ts";
-import { BACKENDS, Bed, PATIENTLY } from "./bed.ts";
+import { BACKENDS, Bed } from "./bed.ts";
 import type { Service } from "./table.ts";
 
 const VIP = "10.96.0.1";
@@ -62,7 +62,7 @@ async function end(descriptor: number): Promise<void> {
   await server.do("accept 1 2", "close 2");
   await client.do(`read ${descriptor}`, `close ${descriptor}`);
   const { length } = bed.records();
-  await expect.poll(async () => (await listed()).size, PATIENTLY).toBeLessThan(length);
+  await expect.poll(async () => (await listed()).size).toBeLessThan(length);
 }
 
 /** The sockets of both namespaces. */
