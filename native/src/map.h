@@ -20,8 +20,6 @@ class Map : public Handle<Map> {
 
   /** The kernel's description, as it was when the descriptor was opened. */
   const struct bpf_map_info &shape() const { return shape_; }
-  /** Bytes of one value as system calls exchange it: per-CPU maps hold one for each possible CPU. */
-  size_t value_bytes() const { return value_bytes_; }
 
  private:
   Napi::Value info(const Napi::CallbackInfo &info);
@@ -35,6 +33,7 @@ class Map : public Handle<Map> {
   Napi::Value mmap(const Napi::CallbackInfo &info);
 
   struct bpf_map_info shape_ = {};
+  /** Bytes of one value as system calls exchange it: per-CPU maps hold one for each possible CPU. */
   size_t value_bytes_ = 0;
 };
 
