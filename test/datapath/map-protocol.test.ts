@@ -73,13 +73,16 @@ async function flipUnderLoad(
     }
     await (graceless ? new Promise(setImmediate) : gracePeriod());
     for (let n = 0; n < SERVICES && !graceless; n++) finish(writer.retire(n, k));
-    const more = probe.take();
-    found = Object.fromEntries(
-      Object.entries(more).map(([name, count]) => [name, count + found[name as keyof Verdicts]]),
-    ) as unknown as Verdicts;
+    found = sum(found, probe.take());
   }
   await Promise.all(runners.map(stop));
-  return found;
+  // Now none is half counted.
+  return sum(found, probe.take());
+}
+
+function sum(found: Verdicts, more: Verdicts): Verdicts {
+  const counts = Object.entries(more).map(([name, count]) => [name, count + found[name as keyof Verdicts]]);
+  return Object.fromEntries(counts) as unknown as Verdicts;
 }
 
 /** Nobody ever finds anything but a member, however often they look. */
