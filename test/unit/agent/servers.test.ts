@@ -3,7 +3,6 @@
 // never again once it has closed them.
 
 import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Servers } from "../../../src/agent/servers.ts";
@@ -34,16 +33,17 @@ async function isTaken(at: number, host: string): Promise<boolean> {
   });
 }
 
+/** Outside the range from which others are given theirs. */
 async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, resolve));
-  const { port: free } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return free;
+  for (let at = 20_000 + (process.pid % 5_000); ; at++) {
+    if (!(await isTaken(at, "0.0.0.0")) && !(await isTaken(at, "::"))) return at;
+  }
 }
 
-/** A few turns: opening and closing a port takes some. */
-const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
+/** Turns of the loop: opening and closing a port takes a few. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 25; turn++) await new Promise((resolve) => setTimeout(resolve, 2));
+}
 
 beforeEach(async () => {
   lines = [];

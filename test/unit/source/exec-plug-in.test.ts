@@ -56,8 +56,8 @@ test("what it says on standard error is told; also if that is nothing", async ()
 test("one that does not answer is ended, whatever its children do", async () => {
   const plugIn = new ExecPlugIn(300);
   const startMs = performance.now();
-  expect(await failure(plugIn.apply(userOf("sleep 20 & sleep 20; true") as never, { headers: {} }))).toBe(
+  expect(await failure(plugIn.apply(userOf("sleep 120 & sleep 120; true") as never, { headers: {} }))).toBe(
     "exec plug-in: no answer in 0.3 s",
   );
-  expect(performance.now() - startMs).toBeLessThan(10_000);
+  expect(performance.now() - startMs).toBeLessThan(100_000);
 });

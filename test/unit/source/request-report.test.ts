@@ -44,7 +44,7 @@ afterEach(() => {
   server.close();
 });
 
-const signal = AbortSignal.timeout(5_000);
+const { signal } = new AbortController();
 const ask = { signal, accept: "application/json" };
 const host = (): string => new URL(url).host;
 

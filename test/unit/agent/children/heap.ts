@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fills the heap, lets go of most of it here and there, rests, and prints the heap's size before and after in bytes.
-// Argument: how long nothing has been programmed, in milliseconds, as the agent would say.
+// Fills the heap, lets go of most of it here and there, rests, at most until it has shrunk by far, and prints its size
+// before and after in bytes. Arguments, in milliseconds: how long nothing has been programmed, as the agent would say;
+// how long to rest.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { getHeapStatistics } from "node:v8";
 import { HeapTrim } from "../../../../src/agent/heap-trim.ts";
-
-const REST_MS = 12_000;
 
 const kept: unknown[] = [];
 {
@@ -14,9 +13,11 @@ const kept: unknown[] = [];
   for (let i = 0; i < all.length; i += 5) kept.push(all[i]);
 }
 await sleep(100);
-const before = getHeapStatistics().total_heap_size;
+const size = (): number => getHeapStatistics().total_heap_size;
+const [silentMs = 0, restMs = 0] = process.argv.slice(2).map(Number);
+const before = size();
 const trim = new HeapTrim();
 trim.tick(0);
-trim.tick(Number(process.argv[2]));
-await sleep(REST_MS);
-console.log(JSON.stringify({ before, after: getHeapStatistics().total_heap_size, kept: kept.length }));
+trim.tick(silentMs);
+for (let restedMs = 0; restedMs < restMs && size() > before / 2; restedMs += 500) await sleep(500);
+console.log(JSON.stringify({ before, after: size(), kept: kept.length }));
