@@ -177,7 +177,7 @@ export class Bed {
 
 /** A cgroup is busy for a moment after its last process has gone. */
 export async function removeCgroup(dir: string): Promise<void> {
-  for (let attempt = 0; existsSync(dir) && attempt < 40; attempt++) {
+  for (let attempt = 0; existsSync(dir) && attempt < 400; attempt++) {
     try {
       rmdirSync(dir);
     } catch {
