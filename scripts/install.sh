@@ -3,6 +3,7 @@
 # install.sh ROOT: lays down ROOT/bin/portolan and ROOT/lib/portolan: Node, bundle, addon with the shared libraries it
 # needs, BPF objects. The tree finds itself, so it may be moved or copied into an image.
 set -eu
+umask 022
 root=$1
 cd "$(dirname "$0")/.."
 case $(uname -m) in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -m) ;; esac

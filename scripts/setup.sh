@@ -10,6 +10,22 @@ command -v npm >/dev/null || {
 	exit 1
 }
 
+# A mirror may fail for a moment.
+patiently() {
+	for pause in 5 30; do
+		"$@" && return
+		echo "setup: failed, once more in $pause s: $*" >&2
+		sleep "$pause"
+	done
+	"$@"
+}
+
+apt_install() {
+	apt-get -o Acquire::Retries=3 update &&
+		DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 \
+			install -y --no-install-recommends "$@"
+}
+
 packages="bpftool clang-19 clang-format-19 curl g++ iproute2 iptables libbpf-dev libelf-dev llvm-19 make nftables openssl procps python3 util-linux zlib1g-dev"
 
 missing=
@@ -23,7 +39,7 @@ if [ -n "$missing" ]; then
 	fi
 	echo "setup: apt-get install$missing"
 	log=$(mktemp)
-	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+	if ! patiently apt_install $missing >"$log" 2>&1 </dev/null; then
 		cat "$log" >&2
 		rm -f "$log"
 		exit 1
@@ -35,6 +51,6 @@ wanted=$(cat package.json native/package.json package-lock.json | sha256sum | cu
 stamp=node_modules/.portolan-setup
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
 	echo "setup: npm ci (Node 24 and the packages of package-lock.json)"
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	patiently npm ci --ignore-scripts --fetch-retries=5 --no-audit --no-fund --loglevel=error
 	echo "$wanted" >"$stamp"
 fi

@@ -3,12 +3,16 @@
 // not vitest counts as one test. Names given as arguments choose suites. Exit 1 if anything failed or was skipped.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 
 const scratch = mkdtempSync(join(tmpdir(), "portolan-test-"));
-// vitest colours what it writes to a file, too.
-const env = process.stdout.isTTY ? process.env : { NO_COLOR: "1", ...process.env };
+// The same on every machine: what programs say is looked at, and files made here are read by other users.
+process.umask(0o022);
+const { FORCE_COLOR: _, ...inherited } = process.env;
+const fixed = { LC_ALL: "C.UTF-8", HOME: homedir() };
+// vitest colours what it writes to a file, too; and with both variables Node warns in every process.
+const env = process.stdout.isTTY ? { ...process.env, ...fixed } : { ...inherited, ...fixed, NO_COLOR: "1" };
 const suites = [
   { name: "lint", command: ["scripts/lint.sh"] },
   { name: "reproducible", command: ["scripts/reproducible.sh"] },
