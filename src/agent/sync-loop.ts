@@ -179,9 +179,9 @@ export class SyncLoop implements SourceSink {
   #writeFirst(): boolean {
     const upserted: Unit[] = [];
     let bytes = 0;
-    for (const [key, unit] of this.#first) {
+    for (const unit of this.#first.values()) {
       upserted.push(unit);
-      this.#first.delete(key);
+      this.#first.delete(unit.key);
       bytes += unit.endpoints.length;
       if (upserted.length === WRITTEN || bytes >= WRITTEN_BYTES) break;
     }

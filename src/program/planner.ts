@@ -68,7 +68,7 @@ export class Planner {
   plan(unit: Unit, existing: UnitState | undefined): Change | string | null {
     const rows = rowsOf(unit, this.#bindGuard);
     const setsCurrent = existing !== undefined && setsAreCurrent(existing, unit);
-    const puts = rows.filter((row) => !this.#isOwn(row, existing));
+    const puts = existing === undefined ? rows : rows.filter((row) => !this.#isOwn(row, existing));
     const missing = this.#table.missingAnyPort(rows);
     if (existing !== undefined && setsCurrent && puts.length === 0 && missing.length === 0) {
       const same = existing.rows.length === rows.length && existing.affinitySec === unit.affinitySec;
@@ -96,22 +96,23 @@ export class Planner {
     if (fresh) this.#resources.services.release(state.serviceId);
   }
 
-  #isOwn(row: FrontendSpec, state: UnitState | undefined): boolean {
+  #isOwn(row: FrontendSpec, state: UnitState): boolean {
     const found = this.#table.get(row.key);
     return found !== undefined && found.owner === state && found.row.flags === row.flags;
   }
 
   /** Why the map has no room for the rows that are new; null if it has, and they are counted. */
   #takeRows(puts: readonly FrontendSpec[], missing: readonly string[]): string | null {
-    const addresses = missing.filter((address) => !this.#addresses.has(address));
-    const rows = puts.filter((row) => this.#table.get(row.key) === undefined).length + addresses.length;
+    let rows = 0;
+    for (const row of puts) if (this.#table.get(row.key) === undefined) rows++;
+    for (const address of missing) if (!this.#addresses.has(address)) rows++;
     const used = this.#table.size + this.#rows;
     const { frontends } = this.#port.capacity;
     if (rows > 0 && used + rows > frontends) {
       return `pt_frontends is full: ${rows} rows wanted, ${used} of ${frontends} in use`;
     }
     this.#rows += rows;
-    for (const address of addresses) this.#addresses.add(address);
+    for (const address of missing) this.#addresses.add(address);
     return null;
   }
 

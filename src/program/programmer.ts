@@ -243,12 +243,11 @@ export class Programmer {
 
   /** What this round is to look at: the delta, what is pending and may work now, and, once allowed, the unclaimed. */
   #collect({ upserted, removed }: Pick<UnitDelta, "upserted" | "removed">): { units: Unit[]; removals: Set<string> } {
-    const asked = new Set(upserted.map((unit) => unit.key));
-    const gone = new Set(removed);
     const units: Unit[] = [];
     const removals = new Set<string>();
+    const told = new Set(this.#pending.size > 0 ? [...upserted.map(({ key }) => key), ...removed] : []);
     for (const [key, { unit, full }] of this.#pending) {
-      if (asked.has(key) || gone.has(key) || (full && !this.#roomFreed)) continue;
+      if (told.has(key) || (full && !this.#roomFreed)) continue;
       if (unit === null) removals.add(key);
       else units.push(unit);
     }
@@ -258,7 +257,7 @@ export class Programmer {
       if (state !== undefined) state.unclaimed = false;
       units.push(unit);
     }
-    for (const key of gone) {
+    for (const key of removed) {
       this.#pending.delete(key);
       const state = this.#units.get(key);
       if (state !== undefined && !state.unclaimed) removals.add(key);

@@ -27,10 +27,17 @@ export type FindOwner = (address: string, port: number, protocol: Protocol) => U
 /** Null: no flow of the unit has to move. Asked with its rows written, before the sets become its state. */
 export function servingChange(change: Pick<SetChange & RowChange, "state" | "sets" | "written">): ServingChange | null {
   const { state, sets } = change;
-  const lowered = (sets?.changed ?? []).filter(({ before, after }) => (before & ~after & BACKEND.SERVING) !== 0);
-  const lostIds = [...(sets?.removedIds ?? []), ...lowered.map(({ id }) => id)];
+  const lostIds = sets === null ? NONE : lostIdsOf(sets);
   const isAnsweredAnew = (sets !== null && hasFirst(state, sets)) || change.written.some(isNotLocalAnyMore);
   return lostIds.length > 0 || isAnsweredAnew ? { unit: state, lostIds } : null;
+}
+
+const NONE: readonly number[] = [];
+
+function lostIdsOf({ changed, removedIds }: SetPlan): readonly number[] {
+  if (changed.length === 0) return removedIds;
+  const lowered = changed.filter(({ before, after }) => (before & ~after & BACKEND.SERVING) !== 0);
+  return [...removedIds, ...lowered.map(({ id }) => id)];
 }
 
 /** Whether the first endpoint serves, or the first one here for frontends that lead to no other. */

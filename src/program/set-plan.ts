@@ -115,7 +115,8 @@ export function planSets(
     if (typeof cluster !== "string") releaseUnpublished(cluster, from.slots);
     return typeof cluster === "string" ? cluster : String(local);
   }
-  return { ...merge, extents: { cluster, local } };
+  const { endpoints, backendIds, added, removedIds, changed } = merge;
+  return { endpoints, backendIds, added, removedIds, changed, extents: { cluster, local } };
 }
 
 /** Gives back what a plan took; only while nothing of it was written. */
@@ -193,17 +194,18 @@ function keep(merge: Merge, state: UnitState, old: number, index: number): void 
 
 /** All ids or none. */
 function takeIds(merge: Merge, ids: IdAllocator): boolean {
-  let taken = 0;
-  for (const index of merge.added) {
+  const { added, backendIds, endpoints, joined } = merge;
+  for (let taken = 0; taken < added.length; taken++) {
     const id = ids.allocate();
     if (id === 0) {
-      for (const other of merge.added.slice(0, taken)) ids.release(merge.backendIds[other] ?? 0);
+      for (const other of added.slice(0, taken)) ids.release(backendIds[other] ?? 0);
       return false;
     }
-    taken++;
-    merge.backendIds[index] = id;
-    const flags = flagsAt(merge.endpoints, index);
-    for (const set of SET_NAMES) if ((flags & SETS[set]) !== 0) merge.joined[set]++;
+    const index = added[taken] ?? 0;
+    backendIds[index] = id;
+    const flags = flagsAt(endpoints, index);
+    if ((flags & SETS.cluster) !== 0) joined.cluster++;
+    if ((flags & SETS.local) !== 0) joined.local++;
   }
   return true;
 }

@@ -44,16 +44,16 @@ export class UnitWriter {
     const { endpoints, backendIds } = sets;
     const { serviceId } = state;
     const backend = { endpoints, index: 0, serviceId, protocol: unit.protocol };
-    for (const index of sets.added) {
-      backend.index = index;
-      this.#backends.write(backendIds[index] ?? 0, backend);
+    for (let i = 0; i < sets.added.length; i++) {
+      backend.index = sets.added[i] ?? 0;
+      this.#backends.write(backendIds[backend.index] ?? 0, backend);
     }
     for (const { id, before, after } of sets.changed) {
       if ((after & ~before) !== 0) this.#backends.setFlags(id, before | after);
     }
-    for (const set of SET_NAMES) this.#writeSlots(sets, set);
     for (const set of SET_NAMES) {
       const { before, after } = sets.extents[set];
+      this.#writeSlots(sets, set);
       if ((fresh || after.count > 0) && !sameWord(before, after)) this.#publish(state.serviceId, set, after);
     }
   }
