@@ -10,6 +10,7 @@ import type { FlowTable as Table } from "../../src/datapath/flows.ts";
 import { FlowTable } from "../../src/datapath/flows.ts";
 import { addressBytes } from "../../src/model/address.ts";
 import { eventually } from "../support/daemon.ts";
+import { Stall } from "../support/stall.ts";
 import { BACKENDS } from "./bed.ts";
 import { DeadPeersBed, PORT, VIP } from "./dead-peers-bed.ts";
 import { beginWith } from "./dead-peers-parts.ts";
@@ -81,14 +82,22 @@ function watchTurns(): { stop(): number } {
   };
 }
 
+/** Where that is more than half of what it takes to find all of them. */
 const TURN_MS = 20;
+
+/** What it takes here and now to find all of them, in many turns. */
+async function findMs(table: FlowTable): Promise<number> {
+  const before = cpuMs();
+  expect(await table.find({ concerns: () => true, matches: () => true })).toHaveLength(MANY);
+  return cpuMs() - before;
+}
 
 describe(`${MANY} stranded flows`, () => {
   test.each([{ able: true }, { able: false }])(
     "hold up no turn of the event loop (can be ended: $able)",
     async ({ able }) => {
       await using made = beginWith(d, { able, table: fullTable, quenchPlaces: ONE_PLACE });
-      const { deadPeers } = made;
+      const { deadPeers, table } = made;
       d.program(17, "a");
       d.program(17, "b");
       const turns = watchTurns();
@@ -97,7 +106,7 @@ describe(`${MANY} stranded flows`, () => {
       await sleep(2_500);
       const longestMs = turns.stop();
       expect(deadPeers.status().failure).toBeNull();
-      expect(longestMs).toBeLessThan(TURN_MS);
+      expect(longestMs).toBeLessThan(Math.max(TURN_MS, (await findMs(table)) / 2));
     },
   );
 
@@ -118,11 +127,8 @@ describe(`${MANY} stranded flows`, () => {
       spentMs = cpuMs() - before;
     } while (tries !== triesBefore);
     expect(deadPeers.status()).toMatchObject({ stranded: MANY, failingEndpoints: 1 });
-    const once = cpuMs();
-    await table.find({ concerns: () => true, matches: () => true });
-    const findMs = cpuMs() - once;
     // Three looks, and to find all of them each time takes three times as long as that.
-    expect(spentMs).toBeLessThan(2 * findMs);
+    expect(spentMs).toBeLessThan(2 * (await findMs(table)));
   });
 
   test("do not keep the agent from stopping", async () => {
@@ -131,9 +137,11 @@ describe(`${MANY} stranded flows`, () => {
     d.program(17, "b");
     made.deadPeers.start(d.programmer.units());
     await eventually("all of them", () => (made.deadPeers.status().stranded > 0 ? true : undefined));
+    const stall = new Stall();
     const sinceMs = performance.now();
     await made[Symbol.asyncDispose]();
-    expect(performance.now() - sinceMs).toBeLessThan(2_000);
+    expect(performance.now() - sinceMs - stall.ms).toBeLessThan(2_000);
+    stall.stop();
   });
 });
 

@@ -2,7 +2,7 @@
 // The network of a world (world.ts): its namespaces, their devices, addresses and routes; and the bridge over which worlds
 // reach an API server.
 
-import { readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { isIPv6 } from "node:net";
 import { dirname, join } from "node:path";
 import { findCgroup } from "../../src/node/cgroup.ts";
@@ -203,9 +203,11 @@ export async function removeAbandoned(prefix: string): Promise<void> {
     return pid !== undefined && !running(Number(pid));
   };
   const cgroups = findCgroup()?.dir ?? "";
-  for (const name of readdirSync("/run/netns").filter(abandoned)) await command(["ip", "netns", "del", name]);
+  const namespaces = existsSync("/run/netns") ? readdirSync("/run/netns") : [];
+  for (const name of namespaces.filter(abandoned)) await command(["ip", "netns", "del", name]);
   for (const name of readdirSync(cgroups).filter(abandoned)) {
-    for (const directory of ["system", "kubepods", ""]) rmdirSync(join(cgroups, name, directory));
+    const directories = ["system", "kubepods", ""].map((directory) => join(cgroups, name, directory));
+    for (const directory of directories.filter((one) => existsSync(one))) rmdirSync(directory);
   }
   for (const [source = "", target = ""] of readFileSync("/proc/self/mounts", "utf8").split("\n").map(words)) {
     if (!abandoned(source)) continue;
