@@ -8,6 +8,18 @@ import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 import { command } from "./daemon.ts";
 
+/** A mirror may fail for a moment, and a new machine not know yet what there is. */
+const FETCH = `
+cd "$0"
+fetch() { apt-get -q -o Acquire::Retries=3 download prometheus; }
+for pause in 0 5 30; do
+	sleep "$pause"
+	fetch && exit
+	apt-get -q -o Acquire::Retries=3 update
+done
+fetch
+`;
+
 /** The program; fetched once a machine if it is not there. */
 async function promtool(): Promise<string> {
   const inPath = (process.env["PATH"] ?? "").split(delimiter).map((dir) => join(dir, "promtool"));
@@ -18,7 +30,7 @@ async function promtool(): Promise<string> {
   mkdirSync(join(cache, ".."), { recursive: true });
   const dir = mkdtempSync(`${cache}-`);
   try {
-    await command(["sh", "-c", 'cd "$0" && apt-get -q download prometheus', dir], {}, "", 300_000);
+    await command(["sh", "-c", FETCH, dir], {}, "", 300_000);
     const deb = readdirSync(dir).find((file) => file.endsWith(".deb")) ?? "";
     await command(["dpkg-deb", "-x", join(dir, deb), dir]);
     if (!existsSync(cache)) renameSync(dir, cache);
@@ -47,6 +59,7 @@ export async function checkMetrics(text: string): Promise<string[]> {
       if (error === null || error.code === 3) resolve(lines);
       else reject(new Error(lines.join("\n")));
     });
+    child.stdin?.on("error", () => undefined);
     child.stdin?.end(text);
   });
 }
