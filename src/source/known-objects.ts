@@ -109,14 +109,20 @@ export class KnownObjects<T> {
       entry.epoch = this.#epoch;
       return;
     }
+    if (entry !== undefined && this.#wentBack(entry, version) && entry.epoch === this.#epoch) return;
     const isNewer = entry === undefined || Number(version) > Number(entry.version);
-    const wentBack = entry !== undefined && Number(version) < Number(entry.version);
     const isPassed = !this.#distrusted && this.#toldUpTo !== "" && Number(version) <= Number(this.#toldUpTo);
     const wasOurs = entry?.delivered ?? false;
     const isOurs = this.#accept(key, object, receivedNs);
     // What is not ours may come only now, of a server that does not know our selectors.
     if (isNewer && isPassed && (wasOurs || isOurs)) this.#suspects++;
-    this.#doubted ||= wentBack && !this.#distrusted;
+  }
+
+  /** Whether a later state of the object is known, of which one history cannot go back: this relist is doubted. */
+  #wentBack(known: Entry, version: string): boolean {
+    if (version === "" || Number(version) >= Number(known.version)) return false;
+    this.#doubted ||= !this.#distrusted;
+    return true;
   }
 
   /**
@@ -163,7 +169,7 @@ export class KnownObjects<T> {
     const key = keyOf(object);
     this.#deletions?.set(key, versionOf(object));
     const entry = this.#entries.get(key);
-    if (entry !== undefined) this.#forget(key, entry, receivedNs);
+    if (entry !== undefined && !this.#wentBack(entry, versionOf(object))) this.#forget(key, entry, receivedNs);
   }
 
   /** From now on deletions are remembered, until the comparison or its end. */

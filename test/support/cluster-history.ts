@@ -23,6 +23,8 @@ export class ClusterHistory {
   #changes = bothOf<Change[]>(() => []);
   #objects = bothOf(() => new Map<string, ApiObject>());
   readonly #followers = new Set<() => void>();
+  /** Every version of every object that there ever was, in all histories. */
+  readonly #given = new Set<string>();
 
   get version(): number {
     return this.#version;
@@ -49,7 +51,11 @@ export class ClusterHistory {
   put(resource: Stored, object: ApiObject): void {
     const key = `${object.metadata.namespace}/${object.metadata.name}`;
     const type = this.#objects[resource].has(key) ? "MODIFIED" : "ADDED";
-    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    // Where nothing else differs, nobody can tell that one object was given one version in two histories.
+    do this.#version++;
+    while (this.#given.has(`${key} ${this.#version}`));
+    this.#given.add(`${key} ${this.#version}`);
+    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(this.#version) } };
     this.#objects[resource].set(key, stored);
     this.#log(resource, { version: this.#version, type, key, object: stored });
   }

@@ -121,6 +121,39 @@ test("a deletion that comes after what came later: nothing that is there goes", 
   expect(world.deletions).toEqual([]);
 });
 
+test.each([
+  ["a deletion", "DELETED", "10.96.0.70"],
+  ["a change", "MODIFIED", "10.96.0.71"],
+])("%s among the initial events that is older than the object they showed does not count", async (_, type, address) => {
+  await world.startSynced();
+  const { version } = world.server;
+  world.server.put("services", service("web", "10.96.0.70"));
+  await world.sink.until(() => world.web === "10.96.0.70");
+  const told: unknown[] = [];
+  const tell = world.sink.service.bind(world.sink);
+  world.sink.service = (key, object) => {
+    if (key === "shop/web") told.push(object?.clusterIps[0]);
+    tell(key, object);
+  };
+  let streams = 0;
+  world.server.intercept = ({ kind, resource }, response) => {
+    if (kind !== "watch-list" || resource !== "services" || ++streams > 1) return false;
+    response.writeHead(200, { "Content-Type": "application/json" });
+    response.write(event("ADDED", service("web", "10.96.0.70"), version + 1));
+    response.write(event("ADDED", service("api", "10.96.0.2"), 102));
+    response.write(event(type, service("web", address), version));
+    const ended = { "k8s.io/initial-events-end": "true" };
+    response.write(event("BOOKMARK", { metadata: { name: "", annotations: ended } }, version + 1));
+    return true;
+  };
+  world.server.compact(() => {});
+  world.server.endWatches("services");
+  await world.sink.until(() => streams === 2);
+  await world.expectLive();
+  expect(new Set(told)).toEqual(new Set(["10.96.0.70", world.web]));
+  expect(world.counter("missed_events")).toBe(0);
+});
+
 test("a bookmark that goes back: listed again, once", async () => {
   await world.startSynced();
   await world.expectLive();

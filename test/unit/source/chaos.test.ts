@@ -83,8 +83,12 @@ async function openServers(world: ChaosWorld, pick: Random): Promise<readonly st
 }
 
 /** Seconds until all is as it should be, and what then is not. */
-async function recovery(world: ChaosWorld, book: Book, sink: BookSink): Promise<{ sec: number; left: string[] }> {
-  const calmMs = performance.now();
+async function recovery(
+  { world, clock }: { readonly world: ChaosWorld; readonly clock: ScaledClock },
+  book: Book,
+  sink: BookSink,
+): Promise<{ sec: number; left: string[] }> {
+  const calmMs = clock.now();
   // Somebody always changes something.
   const life = setInterval(() => world.step(), 10 * SECOND);
   let left: string[];
@@ -92,7 +96,7 @@ async function recovery(world: ChaosWorld, book: Book, sink: BookSink): Promise<
   do {
     await sleep(SECOND);
     left = book.differing();
-    sec = (performance.now() - calmMs) / SECOND;
+    sec = (clock.now() - calmMs) / 1_000;
   } while (sec < RECOVERED_SEC && (left.length > 0 || !sink.completed || source?.status().state !== "synced"));
   clearInterval(life);
   return { sec, left };
@@ -103,7 +107,7 @@ function busiest(resource: string): number {
   const times = transports
     .flatMap(({ requests }) => requests)
     .filter((seen) => seen.resource === resource && !seen.query.has("continue"))
-    .map(({ atMs }) => atMs / SECOND)
+    .map(({ atMs }) => atMs / 1_000)
     .sort((a, b) => a - b);
   return Math.max(...times.map((from) => times.filter((at) => at >= from && at < from + 10).length));
 }
@@ -114,6 +118,7 @@ async function run(seed: number, vices: Vices): Promise<void> {
   const book = new Book(world.history);
   const [configured = "", ...others] = await openServers(world, pick);
   const clock = new ScaledClock(FACTOR, () => pick(1_000) / 1_000);
+  for (const transport of transports) transport.clock = clock;
   const options = {
     kubeconfig: kubeconfig(dir, configured),
     servers: others,
@@ -131,7 +136,7 @@ async function run(seed: number, vices: Vices): Promise<void> {
     await sleep(pick(6));
   }
   weather.calm();
-  const { sec, left } = await recovery(world, book, sink);
+  const { sec, left } = await recovery({ world, clock }, book, sink);
   const { counters, reason } = source.status();
   const rate = Math.max(busiest("services"), busiest("endpointslices"));
   console.log(
