@@ -123,7 +123,7 @@ test("100 damages in a row: each is found within a minute, counted once, of its 
   expect(bed.attached()).toHaveLength(11);
   expect((await bed.cli("status")).stdout).toMatch(/audit +100 repairs/);
   console.log(`slowest repair ${Math.round(slowestMs)} ms (bar ${REPAIRED_MS})`);
-}, 300_000);
+}, 900_000);
 
 test("the whole pin directory goes while connections are made, and comes back: not one fails", async () => {
   await start(1);
@@ -202,4 +202,4 @@ test("by default within a minute", async () => {
   const audit = await repaired(2);
   expect(audit.repaired).toMatchObject({ name: 1, "map-pin": 1 });
   expect(audit.periodSec).toBe(30);
-}, 120_000);
+});
