@@ -45,9 +45,12 @@ export const podImage = `${repository}/pod:1`;
 export class Cluster {
   /** The first is the control plane's. */
   readonly nodes: readonly [ClusterNode, ...ClusterNode[]];
+  /** The folder of what is kept if somebody asks for it. */
+  readonly logs: string;
 
-  private constructor(nodes: readonly [ClusterNode, ...ClusterNode[]]) {
+  private constructor(nodes: readonly [ClusterNode, ...ClusterNode[]], logs: string) {
     this.nodes = nodes;
+    this.logs = logs;
   }
 
   /** `kube` is the folder that buildPrograms() gives; `say` is told of every stage that is done. */
@@ -59,7 +62,7 @@ export class Cluster {
     const options = { programs: kube, opt };
     const nodes: [ClusterNode, ...ClusterNode[]] = [await ClusterNode.start(bed, { ...options, index: 1 })];
     for (let index = 2; index <= nodeCount; index++) nodes.push(await ClusterNode.start(bed, { ...options, index }));
-    const cluster = new Cluster(nodes);
+    const cluster = new Cluster(nodes, bed.logs);
     await Promise.all(nodes.map((node) => startRuntime(node, images.get("pause") ?? "")));
     say("containerd runs, images imported");
     await cluster.#kubeadm(images);

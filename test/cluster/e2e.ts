@@ -2,7 +2,7 @@
 // Kubernetes' own end-to-end specs of Services, as checks. Those that call a node from another one need packets to be
 // translated and are left out, each by its name.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CommandError } from "../support/daemon.ts";
 import { type Checks, demand } from "./checks.ts";
@@ -42,6 +42,8 @@ interface SpecReport {
   readonly RunTime: number;
   readonly NumAttempts: number;
   readonly Failure?: { readonly Message: string };
+  /** Of attempts before the last. */
+  readonly AdditionalFailures?: readonly { readonly Failure: { readonly Message: string } }[];
 }
 
 /** Runs the specs and checks each; and that each of Services was run or is left out above. */
@@ -51,7 +53,8 @@ export async function checkEndToEnd(checks: Checks, cluster: Cluster): Promise<v
   for (const spec of run) {
     await checks.check(`e2e, ${spec.LeafNodeText}`, async () => {
       demand(spec.State === "passed", `${spec.State}: ${spec.Failure?.Message ?? ""}`);
-      const again = spec.NumAttempts > 1 ? `, at attempt ${spec.NumAttempts}` : "";
+      const before = (spec.AdditionalFailures ?? []).map(({ Failure }) => Failure.Message);
+      const again = spec.NumAttempts > 1 ? `, at attempt ${spec.NumAttempts}: ${before.join("; ")}` : "";
       return `${(spec.RunTime / 1e9).toFixed(1)} s${again}`;
     });
   }
@@ -84,7 +87,9 @@ async function runSpecs(cluster: Cluster): Promise<SpecReport[]> {
     // A failed spec is in the report.
     if (!(error instanceof CommandError)) throw error;
   }
-  const suites = JSON.parse(readFileSync(join(node.folder, folder, report), "utf8")) as { SpecReports: SpecReport[] }[];
+  const text = readFileSync(join(node.folder, folder, report), "utf8");
+  writeFileSync(join(cluster.logs, report), text);
+  const suites = JSON.parse(text) as { SpecReports: SpecReport[] }[];
   return suites
     .flatMap(({ SpecReports }) => SpecReports)
     .filter(({ LeafNodeType, ContainerHierarchyTexts }) => {
