@@ -123,6 +123,7 @@ test("a socket that was taken for gone and is not: nothing is freed twice", asyn
   await client.do("close 1");
   expect(await freeing).toBe(1);
   expect([active(), bed.records()]).toEqual([0, []]);
+  await server.do("accept 1 2", "close 2");
 });
 
 test("the node's sockets are all of them, or none where some may be missed", async () => {
@@ -133,4 +134,5 @@ test("the node's sockets are all of them, or none where some may be missed", asy
   const isThere = (await listSockets())?.has(BigInt(await client.do("cookie 1"))) ?? null;
   expect(isThere).toBe(search.isComplete ? true : null);
   await client.do("close 1");
+  await server.do("accept 1 2", "close 2");
 });
