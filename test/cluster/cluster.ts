@@ -132,7 +132,7 @@ async function installOpt(bed: Bed): Promise<string> {
     [...environment, "go", "build", "-C", path("pod"), ...flags, "-o", join(opt, "pod"), "."],
     {},
     "",
-    300_000,
+    900_000,
   );
   return opt;
 }
@@ -184,6 +184,6 @@ async function startRuntime(node: ClusterNode, pauseImage: string): Promise<void
     180_000,
   );
   for (const archive of node.name === "node1" ? ["node1", "every-node"] : ["every-node"]) {
-    await node.run(["ctr", "--namespace=k8s.io", "images", "import", `/opt/${archive}.tar`], "", 300_000);
+    await node.run(["ctr", "--namespace=k8s.io", "images", "import", `/opt/${archive}.tar`], "", 900_000);
   }
 }

@@ -87,5 +87,5 @@ async function addBlob(parts: string, mediaType: string, file: string): Promise<
 /** The same files give the same archive. */
 async function tar(file: string, folder: string): Promise<void> {
   const same = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"];
-  await command(["tar", "--create", `--file=${file}`, `--directory=${folder}`, ...same, "."], {}, "", 300_000);
+  await command(["tar", "--create", `--file=${file}`, `--directory=${folder}`, ...same, "."], {}, "", 900_000);
 }

@@ -46,7 +46,7 @@ export class ClusterNode {
     await plan.#makeNetwork(bed);
     const argv = ["sh", script("node.sh"), folder, netns, options.programs, options.opt];
     const root = new Daemon(argv, join(plan.#logs, `${name}-root.log`));
-    await root.until("has a root", () => (root.log().endsWith("ready\n") ? true : undefined));
+    await root.until("has a root", () => (root.log().endsWith("ready\n") ? true : undefined), 180_000);
     bed.setApart(root.pid);
     const children = readFileSync(`/proc/${root.pid}/task/${root.pid}/children`, "utf8").trim();
     return new ClusterNode(bed, options.index, Number(children));
