@@ -2,9 +2,18 @@
 // A place for the real program: a network namespace, a cgroup, a bpffs and folders of its own, and manifests in one of them.
 
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { queryCgroup, sys } from "libbpf-ts";
@@ -157,6 +166,13 @@ export class Bed {
     const daemon = new Daemon(argv, join(this.dir, `other-${++this.#logs}.log`), place);
     this.#daemons.push(daemon);
     return await daemon.until("ready", () => (daemon.log().includes("ready") ? daemon : undefined));
+  }
+
+  /** Runs a script that becomes what looks like a kube-proxy, and waits until it has. */
+  async kubeProxy(argv: readonly string[], place: Place = this.host): Promise<Daemon> {
+    const daemon = await this.daemon(argv, place);
+    const name = () => basename(readFileSync(`/proc/${daemon.pid}/cmdline`, "utf8").split("\0")[0] ?? "");
+    return await daemon.until("looks like kube-proxy", () => (name() === "kube-proxy" ? daemon : undefined));
   }
 
   /** Writes a manifest whole. */

@@ -94,7 +94,7 @@ test("what a deleted kube-proxy left is a warning with the command that removes 
   const rules = "add table ip kube-proxy; add table ip6 kube-proxy; add table ip nat; add chain ip nat KUBE-SERVICES";
   await command(["nft", rules], bed.host);
   // As long as it runs they are its own.
-  const proxy = await bed.daemon(["bash", "-c", "echo ready; exec -a kube-proxy sleep 60"]);
+  const proxy = await bed.kubeProxy(["bash", "-c", "echo ready; exec -a kube-proxy sleep 600"]);
   expect([...(await findings(78)).keys()]).not.toContain("leftovers");
   await proxy.stop("SIGKILL");
   const { stdout } = await outcome([portolan, "preflight", "-o", "json", ...flags()], bed.host);

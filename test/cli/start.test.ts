@@ -131,7 +131,7 @@ test("a kube-proxy that is running here, and something on its health port", asyn
   const program = join(bed.dir, "kube-proxy");
   copyFileSync("/bin/sleep", program);
   await command(["chmod", "755", program]);
-  const proxy = await bed.daemon(["sh", "-c", 'echo ready; exec "$0" 60', program]);
+  const proxy = await bed.kubeProxy(["sh", "-c", 'echo ready; exec "$0" 600', program]);
   expect(await failedStart(78)).toContain(`kube-proxy is running (pid ${proxy.pid})`);
   await proxy.stop("SIGKILL");
   const listener = await bed.daemon([process.execPath, "-e", ANSWER, "10256", ""]);
@@ -146,7 +146,7 @@ test("a kube-proxy in another network namespace is nobody's business", async () 
   await command(["chmod", "755", program]);
   const other = `${bed.netns}-other`;
   await command(["ip", "netns", "add", other]);
-  const proxy = await bed.daemon(["sh", "-c", 'echo ready; exec "$0" 60', program], { netns: other });
+  const proxy = await bed.kubeProxy(["sh", "-c", 'echo ready; exec "$0" 600', program], { netns: other });
   try {
     await bed.synced();
   } finally {
