@@ -93,6 +93,8 @@ export function specOf(row: FrontendRow): FrontendSpec | null {
   return { key: rowKey(address, port, protocol), address, port, protocol, flags };
 }
 
+const NONE: readonly string[] = [];
+
 export interface OwnedRow {
   readonly row: FrontendSpec;
   readonly owner: UnitState;
@@ -153,10 +155,11 @@ export class FrontendTable {
   }
 
   /** Addresses among these rows that need an "any port" row and have none. */
-  missingAnyPort(rows: readonly FrontendSpec[]): string[] {
-    const missing: string[] = [];
+  missingAnyPort(rows: readonly FrontendSpec[]): readonly string[] {
+    let missing = NONE;
     for (const { flags, address } of rows) {
-      if ((flags & FRONTEND.CLUSTER_IP) !== 0 && !this.#anyPort.has(address)) missing.push(address);
+      // A unit has one ClusterIP.
+      if ((flags & FRONTEND.CLUSTER_IP) !== 0 && !this.#anyPort.has(address)) missing = missing.concat(address);
     }
     return missing;
   }
