@@ -21,12 +21,15 @@ let health: ProxyHealth;
 let answered: string[];
 
 beforeEach(() => {
+  // Times are told in the machine's zone.
+  vi.stubEnv("TZ", "UTC");
   vi.useFakeTimers({ now: Date.UTC(2026, 6, 1, 12), toFake: ["Date", "performance", "setTimeout"] });
   answered = [];
   health = make();
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.unstubAllEnvs();
 });
 
 function make({ families = [4, 6] as readonly Family[], nodeEligible = false } = {}): ProxyHealth {
