@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The test suites: unit and scenarios run anywhere; datapath, cli and e2e need root and a kernel, and run one file at a time.
+// The test suites: unit, with the scenarios' pure half, runs anywhere; the others need root and a kernel, and run one file
+// at a time, but for faults.
 import { defineConfig } from "vitest/config";
 
 /** A test that hangs is ended some day; one that is slow is not at fault. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Somebody writes to the maps, removes pins, takes programs off their hooks: all is put back, counted and said, and nothing
-// else is touched.
+// else is touched. DRIFT_SEED: other damage.
 
 import { readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
